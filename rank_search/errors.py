@@ -1,0 +1,83 @@
+"""Every error that rank-search raises on purpose.
+
+Each is a ``RankSearchError`` and also a ``ValueError`` (what was given is wrong) or a ``RuntimeError`` (what was asked
+for could not be done), so that both kinds of ``except`` work. A message says what was given, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+
+class RankSearchError(Exception):
+    """Base of all errors raised by rank-search; the command line prints it as one line and exits with code 2."""
+
+
+class InvalidInputError(RankSearchError, ValueError):
+    """Something the caller gave cannot be used."""
+
+
+class ConfigError(InvalidInputError):
+    """A configuration file or a ``--set`` option is wrong."""
+
+
+class UnknownNameError(InvalidInputError):
+    """A searcher, form, model or data set of that name does not exist."""
+
+
+class LayerSelectionError(InvalidInputError):
+    """The include and exclude patterns leave no layer, or match nothing."""
+
+
+class WeightsError(InvalidInputError):
+    """Weights are missing, do not fit the model or are not finite."""
+
+
+class DataError(InvalidInputError):
+    """A data set is missing or malformed."""
+
+
+class PlanError(InvalidInputError):
+    """A rank plan does not belong to this model or this space."""
+
+
+class BudgetError(InvalidInputError):
+    """A budget is malformed."""
+
+
+class InfeasibleBudgetError(BudgetError):
+    """No plan of the space meets the budget."""
+
+
+class OverBudgetError(BudgetError):
+    """A plan costs more than the budget allows; it is not evaluated, returned or saved."""
+
+
+class OperationError(RankSearchError, RuntimeError):
+    """Something that was asked for could not be done."""
+
+
+class EvaluationError(OperationError):
+    """One plan could not be evaluated (a loss that is not finite, a decomposition that did not converge)."""
+
+
+class LimitReached(OperationError):  # noqa: N818  (a signal that ends a search, not a fault)
+    """A metered oracle was called beyond the search's limits; the work was not done."""
+
+
+class SearcherError(OperationError):
+    """A searcher broke its contract: it raised, returned a score that is not a number, or went over the budget."""
+
+
+class PluginError(OperationError):
+    """A plug-in could not be imported, or two plug-ins claim one name."""
+
+
+class RunError(OperationError):
+    """A run folder cannot be used."""
+
+
+class StorageError(OperationError):
+    """A file could not be written (disk full, no permission)."""
+
+
+class TrackingError(OperationError):
+    """The MLflow tracking server cannot be reached or refused a request."""

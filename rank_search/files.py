@@ -1,0 +1,102 @@
+"""Writing files so that a reader never meets half of one: write beside the target, flush, then rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rank_search.errors import InvalidInputError, StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns an ``OSError`` of the operating system into one readable ``StorageError`` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
+        raise StorageError(f"cannot write {path}: {reason}; free some space or choose another folder, then run again") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls ``write`` with a temporary path in the target's folder, then renames it to ``path``.
+
+    Raises:
+        StorageError: if the folder cannot be made or the file not written; nothing half-written is left behind.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: _write_bytes(temporary, text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes strict JSON (NaN is refused), keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InvalidInputError: if the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InvalidInputError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} is not valid JSON: {error}") from None
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file; ``metadata`` travels in its header, so one rename makes both visible."""
+    from safetensors.torch import save
+
+    content = save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, dict(metadata or {}))
+    write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads a safetensors file and its metadata.
+
+    Raises:
+        InvalidInputError: if the file is missing or is not a safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except FileNotFoundError:
+        raise InvalidInputError(f"{path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        raise InvalidInputError(f"{path} is not a readable safetensors file: {error}") from None
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
