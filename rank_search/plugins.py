@@ -57,6 +57,7 @@ class Registry(Generic[T]):
     def __init__(self, group: str, what: str, base: Callable[[], type[T]]) -> None:
         self.group, self.what, self._base = group, what, base
         self._local: dict[str, type[T]] = {}
+        self._points: dict[str, list[EntryPoint]] | None = None
 
     def register(self, name: str, cls: type[T]) -> None:
         """Adds a class in this process.
@@ -116,11 +117,14 @@ class Registry(Generic[T]):
         return found
 
     def _declared(self) -> dict[str, list[EntryPoint]]:
+        if self._points is not None:  # reading the metadata of all installed packages takes milliseconds
+            return self._points
         declared: dict[str, list[EntryPoint]] = {}
         for point in entry_points(group=self.group):
             points = declared.setdefault(point.name, [])
             if all(other.value != point.value for other in points):  # the same package may be listed twice
                 points.append(point)
+        self._points = declared
         return declared
 
     def _check(self, name: str, found: Any) -> type[T]:

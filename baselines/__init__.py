@@ -1,0 +1,1 @@
+"""What the methods under study must beat: one searcher a file."""

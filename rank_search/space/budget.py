@@ -1,0 +1,60 @@
+"""The budget: a hard upper bound on what the compressed network may cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rank_search.errors import BudgetError
+
+METRICS = ("params", "macs")
+"""What a plan costs: parameters, and multiply-adds for one sample (1 MAC = 2 FLOPs). Columns of every cost array."""
+
+
+@dataclass(frozen=True, init=False)
+class Budget:
+    """An upper bound per metric, each a fraction of the WHOLE dense network or an absolute number.
+
+    ``Budget(macs=0.3)`` keeps at most 0.3 of the MACs; ``Budget(params=200_000, macs=0.5)`` bounds both. A float in
+    (0, 1] is a fraction; an integer above 1 is absolute.
+
+    Raises:
+        BudgetError: for no or an unknown metric, zero, a negative number, NaN or a fraction above 1.
+    """
+
+    bounds: tuple[tuple[str, float | int], ...]
+
+    def __init__(self, **bounds: float | int) -> None:
+        if not bounds:
+            raise BudgetError(f"a budget needs at least one of {', '.join(METRICS)}, e.g. macs=0.5")
+        for metric, bound in bounds.items():
+            if metric not in METRICS:
+                raise BudgetError(f"unknown budget metric {metric!r}; known: {', '.join(METRICS)}")
+            if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound) or bound <= 0:
+                raise BudgetError(f"budget {metric}={bound!r} is not allowed: give a fraction in (0, 1] or a whole number")
+            if isinstance(bound, float) and bound > 1:
+                raise BudgetError(
+                    f"budget {metric}={bound} is above 1 as a fraction; an absolute budget is a whole number, "
+                    f"e.g. {metric}={max(2, round(bound))}"
+                )
+        ordered = tuple((metric, bounds[metric]) for metric in METRICS if metric in bounds)
+        object.__setattr__(self, "bounds", ordered)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The bounded metrics, in the order of ``METRICS``."""
+        return tuple(metric for metric, _ in self.bounds)
+
+    def limits(self, dense: Mapping[str, int]) -> dict[str, int]:
+        """The largest allowed cost per bounded metric, given the cost of the dense network."""
+        return {
+            metric: bound if isinstance(bound, int) and bound > 1 else math.floor(bound * dense[metric])
+            for metric, bound in self.bounds
+        }
+
+    def to_dict(self) -> dict[str, float | int]:
+        return dict(self.bounds)
+
+    def __str__(self) -> str:
+        return ",".join(f"{metric}={bound}" for metric, bound in self.bounds)

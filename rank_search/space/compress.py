@@ -1,0 +1,123 @@
+"""From a plan to a network: replace layers by their factors, save the result, load it again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from rank_search.errors import PlanError, WeightsError
+from rank_search.files import read_json, read_tensors, write_json, write_tensors
+from rank_search.plugins import nearest
+from rank_search.space.decomposition import Decomposition, decomposition
+from rank_search.space.layer import Layer
+from rank_search.space.low_rank import LowRank
+from rank_search.space.options import _why_not_offered
+from rank_search.space.plan import DENSE, Choice, RankPlan
+
+PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
+
+
+def compress(model: nn.Module, plan: RankPlan) -> nn.Module:
+    """A copy of the model with every layer of the plan replaced by its factors; the model itself is not changed.
+
+    Decomposes each layer on the spot; inside a search the space does it from cached factors.
+
+    Raises:
+        PlanError: if the plan is not one for this model, or a rank is impossible.
+    """
+
+    def factors(name: str, choice: Choice, form: Decomposition, module: nn.Module) -> tuple[Tensor, ...]:
+        assert isinstance(module.weight, Tensor)
+        weight = module.weight.detach().cpu().double()
+        layer = Layer.of(name, module)
+        return form.factors(layer, form.analyse(layer, weight, np.array([choice.ranks])), choice.ranks)
+
+    return replace_layers(model, plan, factors)
+
+
+def replace_layers(
+    model: nn.Module,
+    plan: RankPlan,
+    factors: Callable[[str, Choice, Decomposition, nn.Module], tuple[Tensor, ...]] | None,
+) -> nn.Module:
+    """A copy of the model with the plan's factorised modules, filled by ``factors`` (None: left uninitialised).
+
+    Raises:
+        PlanError: if the plan is not one for this model, or a rank is impossible.
+    """
+    replaced: dict[str, LowRank] = {}
+    memo: dict[int, object] = {}
+    for name, choice in plan.items():
+        if choice == DENSE:
+            _layer(model, name)
+            continue
+        module, form = _layer(model, name), decomposition(choice.form)
+        layer = Layer.of(name, module)
+        reason = form.why_not(layer)
+        if reason is not None:
+            raise PlanError(f"layer {name!r} cannot become {choice}: {reason}")
+        ranks = np.array([choice.ranks], dtype=np.int64)
+        if len(choice.ranks) != len(form.modes) or not form.feasible(layer, ranks)[0]:
+            raise PlanError(f"layer {name!r}: {_why_not_offered(form, layer, choice)}")
+        low_rank = form.skeleton(module, choice.ranks)
+        if factors is None:
+            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type, union-attr]
+        else:
+            low_rank.fill(factors(name, choice, form, module), module)
+        low_rank.train(module.training)
+        replaced[name] = low_rank
+        memo[id(module)] = low_rank  # so that deepcopy does not copy the weights that are replaced
+    return copy.deepcopy(model, memo)
+
+
+def plan_of(model: nn.Module) -> RankPlan:
+    """The plan of a compressed network, read from its modules."""
+    return RankPlan({name: module.choice for name, module in model.named_modules() if isinstance(module, LowRank)})
+
+
+def save(compressed: nn.Module, folder: str | Path) -> Path:
+    """Writes ``plan.json`` and ``model.safetensors`` (the plan again in its header); each appears whole or not at all.
+
+    Raises:
+        StorageError: if the folder cannot be written.
+    """
+    folder = Path(folder)
+    plan = plan_of(compressed)
+    write_tensors(folder / WEIGHTS_FILE, compressed.state_dict(), {"plan": plan.to_json()})
+    write_json(folder / PLAN_FILE, plan.to_dict())
+    return folder
+
+
+def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
+    """Rebuilds a saved network from its folder and a function that returns the dense architecture (any weights).
+
+    Raises:
+        InvalidInputError: if a file is missing or broken; PlanError if the plan is another model's; WeightsError if
+            the tensors do not fit.
+    """
+    folder = Path(folder)
+    model = replace_layers(factory(), RankPlan.from_json(read_json(folder / PLAN_FILE)), None)
+    tensors, _ = read_tensors(folder / WEIGHTS_FILE)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{folder / WEIGHTS_FILE} does not fit this model and its plan: {reason}") from None
+    return model.eval()
+
+
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    try:
+        module = model.get_submodule(name)
+    except AttributeError:
+        names = [known for known, found in model.named_modules() if isinstance(found, nn.Conv2d | nn.Linear)]
+        raise PlanError(
+            f"the plan names the layer {name!r}, which this model does not have{nearest(name, names)}; is it another model's?"
+        ) from None
+    if not isinstance(module, nn.Conv2d | nn.Linear):
+        raise PlanError(f"the plan names {name!r}, which is a {type(module).__name__}: only Conv2d and Linear are decomposed")
+    return module

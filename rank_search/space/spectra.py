@@ -1,0 +1,27 @@
+"""Bases and energies of unfoldings from Gram matrices in float64 (docs/methods.md, section 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rank_search.space.decomposition import FloatArray
+
+
+def left_basis(unfolding: Tensor) -> tuple[Tensor, Tensor]:
+    """Left singular basis and energies of a matrix, by the eigenvectors of its Gram matrix.
+
+    Args:
+        unfolding: ``[m, n]``, float64, ``m <= n`` (the Gram matrix of the SMALLER side is the cheap one).
+
+    Returns:
+        The basis ``[m, m]``, columns by falling energy, and the squared singular values ``[m]``, not negative.
+    """
+    energies, basis = torch.linalg.eigh(unfolding @ unfolding.T)
+    return basis.flip(1).contiguous(), energies.flip(0).clamp_min(0)
+
+
+def tails(energies: FloatArray) -> FloatArray:
+    """``e(R) = sum_{j > R} s_j^2`` for R = 0 .. m, summed from the small end so that small tails keep their digits."""
+    return np.concatenate([np.cumsum(energies[::-1])[::-1], [0.0]])

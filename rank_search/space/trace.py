@@ -1,0 +1,123 @@
+"""Finding the layers of a model: which exist, how one sample runs through them, and which cannot be decomposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rank_search.errors import InvalidInputError
+from rank_search.space.layer import Call, Layer
+
+CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
+"""Kinds of modules that are listed at all, decomposable or not."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Args:
+    layers: every layer that a form could apply to, in the model's order.
+    skipped: every other candidate with the reason.
+    dense_cost: ``params`` and ``macs`` (one sample) of the whole model.
+    """
+
+    layers: dict[str, Layer]
+    skipped: dict[str, str]
+    dense_cost: dict[str, int]
+
+
+def trace(model: nn.Module, example_input: Tensor) -> Trace:
+    """Runs one sample through the model and records every call of every convolution and linear layer.
+
+    Args:
+        model: any module; left as it was.
+        example_input: ``[N, ...]``; only the first sample is used.
+
+    Raises:
+        InvalidInputError: if the model cannot run the example.
+    """
+    if example_input.ndim < 2 or len(example_input) == 0:
+        raise InvalidInputError(f"the example input has shape {list(example_input.shape)}; give a batch of at least 1 sample")
+    calls: dict[str, list[Call]] = {}
+    candidates = {name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)}
+    handles = [module.register_forward_hook(_recorder(calls, name)) for name, module in candidates.items()]
+    training = {module: module.training for module in model.modules()}
+    counter = FlopCounterMode(display=False)
+    reference = next(model.parameters(), example_input)
+    try:
+        model.eval()
+        with torch.no_grad(), counter:
+            model(example_input[:1].to(device=reference.device))
+    except Exception as error:
+        raise InvalidInputError(
+            f"the model cannot run an input of shape {list(example_input[:1].shape)}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in training.items():
+            module.training = mode
+    layers: dict[str, Layer] = {}
+    skipped: dict[str, str] = {}
+    shared = _shared(candidates)
+    for name, module in candidates.items():
+        reason = _why_not(name, module, shared, calls)
+        if reason is None:
+            layers[name] = Layer.of(name, module, tuple(calls[name]))
+        else:
+            skipped[name] = reason
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return Trace(layers, skipped, {"params": params, "macs": counter.get_total_flops() // 2})
+
+
+def count_macs(model: nn.Module, example_input: Tensor) -> int:
+    """Multiply-adds of one sample by ``FlopCounterMode``: the independent check of every closed form."""
+    return trace(model, example_input).dense_cost["macs"]
+
+
+def _recorder(calls: dict[str, list[Call]], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
+            calls.setdefault(name, []).append((_positions(module, inputs[0]), _positions(module, output)))
+
+    return record
+
+
+def _positions(module: nn.Module, tensor: Tensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    if isinstance(module, nn.Linear):
+        return shape[1:-1]
+    return shape[2:] if tensor.ndim == len(module.kernel_size) + 2 else shape[1:]  # type: ignore[arg-type]
+
+
+def _shared(candidates: dict[str, nn.Module]) -> dict[str, str]:
+    """Layers whose weight is another layer's weight, with that layer's name."""
+    owners: dict[int, str] = {}
+    shared: dict[str, str] = {}
+    for name, module in candidates.items():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor):
+            owner = owners.setdefault(id(weight), name)
+            if owner != name:
+                shared[name], shared[owner] = owner, name
+    return shared
+
+
+def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
+    if isinstance(module, nn.MultiheadAttention):
+        return "packed attention projections (in_proj_weight) are not decomposed"
+    if type(module) not in (nn.Conv2d, nn.Linear):
+        return f"{type(module).__name__} layers are not supported"
+    if name in shared:
+        return f"its weight is shared with {shared[name]!r}"
+    if name not in calls:
+        return "the example input does not run it"
+    groups = getattr(module, "groups", 1)
+    if groups > 1:
+        depthwise = groups == module.in_channels
+        return "depthwise: nothing to gain in the channel modes" if depthwise else f"grouped convolution ({groups} groups)"
+    return None
