@@ -24,7 +24,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
-        raise StorageError(f"cannot write {path}: {reason}; free some space or choose another folder, then run again") from error
+        raise StorageError(
+            f"cannot write {path}: {reason}; free some space or choose another folder, then run again"
+        ) from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -77,7 +79,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Writes a safetensors file; ``metadata`` travels in its header, so one rename makes both visible."""
     from safetensors.torch import save
 
-    content = save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, dict(metadata or {}))
+    content = save(
+        {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, dict(metadata or {})
+    )
     write_atomically(path, lambda temporary: _write_bytes(temporary, content))
 
 

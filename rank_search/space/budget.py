@@ -32,7 +32,9 @@ class Budget:
             if metric not in METRICS:
                 raise BudgetError(f"unknown budget metric {metric!r}; known: {', '.join(METRICS)}")
             if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound) or bound <= 0:
-                raise BudgetError(f"budget {metric}={bound!r} is not allowed: give a fraction in (0, 1] or a whole number")
+                raise BudgetError(
+                    f"budget {metric}={bound!r} is not allowed: give a fraction in (0, 1] or a whole number"
+                )
             if isinstance(bound, float) and bound > 1:
                 raise BudgetError(
                     f"budget {metric}={bound} is above 1 as a fraction; an absolute budget is a whole number, "

@@ -65,7 +65,7 @@ def replace_layers(
             raise PlanError(f"layer {name!r}: {_why_not_offered(form, layer, choice)}")
         low_rank = form.skeleton(module, choice.ranks)
         if factors is None:
-            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type, union-attr]
+            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type]
         else:
             low_rank.fill(factors(name, choice, form, module), module)
         low_rank.train(module.training)
@@ -119,5 +119,7 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
             f"the plan names the layer {name!r}, which this model does not have{nearest(name, names)}; is it another model's?"
         ) from None
     if not isinstance(module, nn.Conv2d | nn.Linear):
-        raise PlanError(f"the plan names {name!r}, which is a {type(module).__name__}: only Conv2d and Linear are decomposed")
+        raise PlanError(
+            f"the plan names {name!r}, which is a {type(module).__name__}: only Conv2d and Linear are decomposed"
+        )
     return module

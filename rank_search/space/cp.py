@@ -59,15 +59,15 @@ class CP(Decomposition):
         return np.unique(np.rint(np.geomspace(1, top, RANKS_PER_LAYER)).astype(np.int64))[:, None]
 
     def feasible(self, layer: Layer, ranks: IntArray) -> NDArray[np.bool_]:
-        return (ranks[:, 0] >= 1) & (ranks[:, 0] <= self.largest_ranks(layer)[0])  # type: ignore[no-any-return]
+        return (ranks[:, 0] >= 1) & (ranks[:, 0] <= self.largest_ranks(layer)[0])
 
     def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return ranks[:, 0] * (layer.in_channels + layer.taps + layer.out_channels)  # type: ignore[no-any-return]
+        return ranks[:, 0] * (layer.in_channels + layer.taps + layer.out_channels)
 
     def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
         per_component = layer.in_positions * layer.in_channels
         per_component += layer.out_positions * (layer.taps + layer.out_channels)
-        return ranks[:, 0] * per_component  # type: ignore[no-any-return]
+        return ranks[:, 0] * per_component
 
     def analyse(self, layer: Layer, weight: Tensor, ranks: IntArray) -> Analysis:
         kernel = weight.flatten(2)

@@ -74,11 +74,7 @@ class Decomposition(ABC):
         """The factorised module with weights on the meta device, geometry taken from the dense ``module``."""
 
 
-decompositions: Registry[Decomposition] = Registry(
-    "rank_search.decompositions",
-    "form",
-    lambda: Decomposition,  # type: ignore[type-abstract]
-)
+decompositions: Registry[Decomposition] = Registry("rank_search.decompositions", "form", lambda: Decomposition)
 
 
 def decomposition(name: str) -> Decomposition:

@@ -91,7 +91,7 @@ class _Problem:
         return bool((self.cost(selection) <= self.capacity).all())
 
     def planes(self, selections: list[IntArray]) -> tuple[FloatArray, FloatArray]:
-        """Slopes ``[k, metrics]`` and heights ``[k]`` of the selections' planes ``height + slope lambda`` in the dual."""
+        """Slopes ``[k, metrics]`` and heights ``[k]`` of the selections' planes in the dual: ``height + slope lambda``."""
         slopes = np.array([(self.cost(selection) - self.capacity) / self.scale for selection in selections])
         return slopes, np.array([self.value(selection) for selection in selections])
 
@@ -128,7 +128,8 @@ class _Problem:
         """The ``NEAR`` rows of every layer with the least Lagrangian cost: an optimum hardly ever leaves them."""
         score = self.values + (self.costs / self.scale) @ multiplier
         order = np.lexsort((score, self.layer))
-        return order[np.arange(len(order)) - self.starts[self.layer] < NEAR]
+        near: IntArray = order[np.arange(len(order)) - self.starts[self.layer] < NEAR]
+        return near
 
     def exchange(self, selection: IntArray, near: IntArray) -> IntArray:
         """Changes two layers at once, among the rows ``near``, while that lowers the value."""

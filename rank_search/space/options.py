@@ -65,7 +65,8 @@ class LayerOptions:
 
     def ranks_of(self, form: int) -> IntArray:
         """The rank tuples of the form at that position, ``[k, modes]``."""
-        return self.ranks[self.form == form][:, : len(self.forms[form].modes)]
+        rows: IntArray = self.ranks[self.form == form]
+        return rows[:, : len(self.forms[form].modes)]
 
     def analysis(self, form: Decomposition) -> Analysis:
         """The form's analysis of this weight, computed when first asked for."""
@@ -76,7 +77,7 @@ class LayerOptions:
 
     def factors(self, index: int) -> tuple[Tensor, ...]:
         """The factors' weights of option ``index`` (not dense), float64."""
-        form = self.forms[self.form[index]]
+        form = self.forms[int(self.form[index])]
         return form.factors(self.layer, self.analysis(form), self.choice(index).ranks)
 
     def choice(self, index: int) -> Choice:
@@ -113,7 +114,7 @@ class LayerOptions:
 
     @cached_property
     def coordinates(self) -> FloatArray:
-        """``[n, width]`` in (0, 1]: each rank's place among the ranks its form offers in that mode; dense is all ones."""
+        """``[n, width]`` in (0, 1]: each rank's place among those its form offers in that mode; dense is all ones."""
         result = np.ones((len(self), self.width))
         for i, form in enumerate(self.forms):
             rows = self.form == i

@@ -26,10 +26,14 @@ class Choice:
 
     def __post_init__(self) -> None:
         if (self.form == DENSE_FORM) != (not self.ranks):
-            raise PlanError(f"a {self.form!r} choice with ranks {list(self.ranks)}: dense has none, every other form some")
+            raise PlanError(
+                f"a {self.form!r} choice with ranks {list(self.ranks)}: dense has none, every other form some"
+            )
         for rank in self.ranks:
             if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-                raise PlanError(f"rank {rank!r} of a {self.form!r} choice is not allowed: ranks are whole numbers from 1")
+                raise PlanError(
+                    f"rank {rank!r} of a {self.form!r} choice is not allowed: ranks are whole numbers from 1"
+                )
 
     def __str__(self) -> str:
         return f"{self.form} {','.join(map(str, self.ranks))}".strip()
@@ -102,7 +106,11 @@ class RankPlan(Mapping[str, Choice]):
 def _choice(name: str, value: Any) -> Choice:
     if value == DENSE_FORM:
         return DENSE
-    if not isinstance(value, Mapping) or set(value) != {"form", "ranks"} or not isinstance(value["ranks"], list | tuple):
+    if (
+        not isinstance(value, Mapping)
+        or set(value) != {"form", "ranks"}
+        or not isinstance(value["ranks"], list | tuple)
+    ):
         raise PlanError(f'layer {name!r}: {value!r} is neither "dense" nor {{"form": NAME, "ranks": [...]}}')
     try:
         return Choice(str(value["form"]), tuple(value["ranks"]))

@@ -37,7 +37,9 @@ class RankSpace:
         fixed_cost: the part of it that no plan changes.
     """
 
-    def __init__(self, layers: Sequence[LayerOptions], skipped: Mapping[str, str], dense_cost: Mapping[str, int]) -> None:
+    def __init__(
+        self, layers: Sequence[LayerOptions], skipped: Mapping[str, str], dense_cost: Mapping[str, int]
+    ) -> None:
         self.layers = tuple(layers)
         self.skipped = dict(skipped)
         self.dense_cost = dict(dense_cost)
@@ -76,7 +78,9 @@ class RankSpace:
         traced = trace(model, example_input)
         names = [name for name in dict(model.named_modules()) if name in traced.layers or name in traced.skipped]
         if not names:
-            raise LayerSelectionError(f"{type(model).__name__} has no convolution and no linear layer: nothing to decompose")
+            raise LayerSelectionError(
+                f"{type(model).__name__} has no convolution and no linear layer: nothing to decompose"
+            )
         left_out = select(names, include, exclude)
         store = FactorCache(Path(cache) if cache is not None else None)
         tables: list[LayerOptions] = []
@@ -147,7 +151,9 @@ class RankSpace:
         """Costs of a population: ``[plans, layers]`` rows to ``[plans, metrics]``, columns as in ``METRICS``."""
         plans = np.asarray(plans)
         if plans.ndim != 2 or plans.shape[1] != len(self.layers) or plans.dtype.kind not in "iu":
-            raise PlanError(f"a population is an int array [plans, {len(self.layers)}], not {plans.dtype} {plans.shape}")
+            raise PlanError(
+                f"a population is an int array [plans, {len(self.layers)}], not {plans.dtype} {plans.shape}"
+            )
         total = np.tile(self._fixed, (len(plans), 1))
         for options, rows in zip(self.layers, plans.T, strict=True):
             if len(rows) and not (rows.min() >= 0 and rows.max() < len(options)):
@@ -165,8 +171,8 @@ class RankSpace:
         for metric, limit in budget.limits(self.dense_cost).items():
             if cost[metric] > limit:
                 raise OverBudgetError(
-                    f"the plan costs {cost[metric]} {metric} ({cost[metric] / self.dense_cost[metric]:.4f} of the dense "
-                    f"network), the budget {budget} allows {limit}"
+                    f"the plan costs {cost[metric]} {metric} ({cost[metric] / self.dense_cost[metric]:.4f} of the "
+                    f"dense network), the budget {budget} allows {limit}"
                 )
         return cost
 
@@ -180,8 +186,8 @@ class RankSpace:
         for metric, limit in budget.limits(self.dense_cost).items():
             if least[metric] > limit:
                 raise InfeasibleBudgetError(
-                    f"no plan of this space meets the budget {budget}: the smallest reachable is {least[metric]} {metric}, "
-                    f"{math.ceil(least[metric] / self.dense_cost[metric] * 1e4) / 1e4} of the dense network"
+                    f"no plan of this space meets the budget {budget}: the smallest reachable is {least[metric]} "
+                    f"{metric}, {math.ceil(least[metric] / self.dense_cost[metric] * 1e4) / 1e4} of the dense network"
                 )
         self.minimise([np.zeros(len(options)) for options in self.layers], budget)
 
@@ -204,7 +210,8 @@ class RankSpace:
         columns = [METRICS.index(metric) for metric in budget.metrics]
         limits = budget.limits(self.dense_cost)
         capacity = np.array([limits[metric] - self.fixed_cost[metric] for metric in budget.metrics], dtype=np.float64)
-        solution = solve(values, [options.costs[:, columns] for options in self.layers], capacity)
+        costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
+        solution = solve(values, costs, capacity)
         if solution is None:
             raise InfeasibleBudgetError(
                 f"no plan of this space meets the budget {budget}; the smallest reachable, each on its own: "
@@ -275,7 +282,9 @@ class RankSpace:
         cost = dict(zip(METRICS, self.costs(rows[None])[0], strict=True))
         if all(cost[metric] <= limit for metric, limit in limits.items()):
             return self.plan(rows)
-        return self.plan(self.minimise([_distances(o, r) for o, r in zip(self.layers, rows, strict=True)], budget).indices)
+        return self.plan(
+            self.minimise([_distances(o, r) for o, r in zip(self.layers, rows, strict=True)], budget).indices
+        )
 
     def random_plan(self, rng: np.random.Generator, budget: Budget) -> RankPlan:
         """A plan drawn uniformly in the coordinates of :meth:`encode`, then projected onto the budget."""
@@ -315,9 +324,15 @@ def _table(layer: Layer, kinds: tuple[Decomposition, ...], model: nn.Module, sto
     weight = model.get_submodule(layer.name).weight
     assert isinstance(weight, Tensor)
     if not weight.isfinite().all():
-        raise WeightsError(f"layer {layer.name!r} holds {int((~weight.isfinite()).sum())} weights that are NaN or infinite")
+        raise WeightsError(
+            f"layer {layer.name!r} holds {int((~weight.isfinite()).sum())} weights that are NaN or infinite"
+        )
     options = LayerOptions(layer, forms, weight, store)
-    return options if len(options) > 1 else f"no {' or '.join(form.name for form in forms)} is cheaper than the dense layer"
+    return (
+        options
+        if len(options) > 1
+        else f"no {' or '.join(form.name for form in forms)} is cheaper than the dense layer"
+    )
 
 
 def _dense_cost(traced: Trace) -> dict[str, int]:

@@ -39,13 +39,13 @@ class SVD(Decomposition):
         return np.arange(1, self.largest_ranks(layer)[0] + 1, dtype=np.int64)[:, None]
 
     def feasible(self, layer: Layer, ranks: IntArray) -> NDArray[np.bool_]:
-        return (ranks[:, 0] >= 1) & (ranks[:, 0] <= self.largest_ranks(layer)[0])  # type: ignore[no-any-return]
+        return (ranks[:, 0] >= 1) & (ranks[:, 0] <= self.largest_ranks(layer)[0])
 
     def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return ranks[:, 0] * (layer.in_channels + layer.out_channels)  # type: ignore[no-any-return]
+        return ranks[:, 0] * (layer.in_channels + layer.out_channels)
 
     def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return layer.out_positions * self.params(layer, ranks)  # type: ignore[no-any-return]
+        return layer.out_positions * self.params(layer, ranks)
 
     def analyse(self, layer: Layer, weight: Tensor, ranks: IntArray) -> Analysis:
         matrix = weight.flatten(1)
@@ -54,7 +54,7 @@ class SVD(Decomposition):
         return {"basis": basis, "energies": energies, "matrix": matrix}
 
     def errors(self, layer: Layer, analysis: Analysis, ranks: IntArray) -> FloatArray:
-        return tails(analysis["energies"].numpy())[ranks[:, 0]]  # type: ignore[no-any-return]
+        return tails(analysis["energies"].numpy())[ranks[:, 0]]
 
     def factors(self, layer: Layer, analysis: Analysis, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
         basis, matrix = analysis["basis"][:, : ranks[0]], analysis["matrix"]

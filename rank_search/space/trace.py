@@ -41,9 +41,13 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
         InvalidInputError: if the model cannot run the example.
     """
     if example_input.ndim < 2 or len(example_input) == 0:
-        raise InvalidInputError(f"the example input has shape {list(example_input.shape)}; give a batch of at least 1 sample")
+        raise InvalidInputError(
+            f"the example input has shape {list(example_input.shape)}; give a batch of at least 1 sample"
+        )
     calls: dict[str, list[Call]] = {}
-    candidates = {name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)}
+    candidates: dict[str, nn.Module] = {
+        name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)
+    }
     handles = [module.register_forward_hook(_recorder(calls, name)) for name, module in candidates.items()]
     training = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
@@ -119,5 +123,7 @@ def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[s
     groups = getattr(module, "groups", 1)
     if groups > 1:
         depthwise = groups == module.in_channels
-        return "depthwise: nothing to gain in the channel modes" if depthwise else f"grouped convolution ({groups} groups)"
+        return (
+            "depthwise: nothing to gain in the channel modes" if depthwise else f"grouped convolution ({groups} groups)"
+        )
     return None

@@ -102,4 +102,5 @@ def _mode_basis(unfolding: Tensor) -> Tensor:
     """Left basis ``[m, min(m, n)]`` of a mode's unfolding ``[m, n]``; completed by the SVD when it is tall."""
     if unfolding.shape[0] <= unfolding.shape[1]:
         return left_basis(unfolding)[0]
-    return torch.linalg.svd(unfolding, full_matrices=False)[0]
+    basis: Tensor = torch.linalg.svd(unfolding, full_matrices=False)[0]
+    return basis

@@ -1,0 +1,46 @@
+"""The data-free optimum: a multiple-choice knapsack over weight errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rank_search.searching import Proposal, Searcher
+from rank_search.searching.searcher import one_of
+from rank_search.task import Task
+
+
+class Knapsack(Searcher):
+    """Least sum of weight errors within the budget, with a certificate (docs/methods.md; solver: ``space.knapsack``).
+
+    One proposal: its score is the sum, and ``lower_bound`` in its info says how far below it any plan can be.
+
+    Args:
+        weights: ``"relative"`` sums ``||W - What||^2 / ||W||^2`` over layers, ``"none"`` sums ``||W - What||^2``.
+    """
+
+    needs_data: ClassVar[bool] = False
+
+    def __init__(self, task: Task, *, seed: int, weights: str = "relative") -> None:
+        super().__init__(task, seed=seed)
+        self._weights = one_of("weights", weights, ("relative", "none"))
+        self._done = False
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def step(self) -> Proposal:
+        space = self.task.space
+        errors = self.task.relative_errors()
+        if self._weights == "none":
+            errors = [error * options.energy for error, options in zip(errors, space.layers, strict=True)]
+        solution = space.minimise(errors, self.task.budget)
+        self._done = True
+        return Proposal(space.plan(solution.indices), solution.value, info={"lower_bound": solution.lower_bound})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self._done}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._done = bool(state["done"])

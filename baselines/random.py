@@ -1,0 +1,36 @@
+"""Random search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rank_search.searching import AskTellSearcher, Outcome
+from rank_search.space import RankPlan
+from rank_search.task import Task
+
+
+class Random(AskTellSearcher):
+    """Random feasible plans, none twice: uniform in the space's coordinates, projected onto the budget.
+
+    (Bergstra and Bengio, JMLR 2012, for random search as the baseline of all black-box search.)
+    """
+
+    def __init__(self, task: Task, *, seed: int) -> None:
+        super().__init__(task, seed=seed)
+        self._rng = np.random.default_rng(seed)
+
+    def ask(self) -> RankPlan | None:
+        return self.unseen(self._rng)
+
+    def tell(self, plan: RankPlan, outcome: Outcome) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._rng.bit_generator.state = state["rng"]

@@ -1,0 +1,74 @@
+"""Draws and writes all pictures of a run folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rank_search.files import write_atomically
+from rank_search.report.accuracy_plot import accuracy_figure
+from rank_search.report.budget_order import largest_first
+from rank_search.report.incumbent_plot import incumbent_figure
+from rank_search.report.leaderboard import leaderboard
+from rank_search.report.palette import looks
+from rank_search.report.ranks_plot import largest_ranks, ranks_figure
+from rank_search.report.read_run import read_plan, read_results, read_steps
+
+DOTS_PER_INCH = 150
+
+
+def write_plots(folder: Path | str) -> list[Path]:
+    """Writes the pictures of a run into ``<folder>/plots/`` as PNG files; those of an earlier call are replaced.
+
+    Per task ``accuracy_against_cost_<task>.png``; per task and budget ``incumbent_<task>_<budget>.png`` and
+    ``ranks_<task>_<budget>.png``. In the names, whatever is not a letter, a digit or one of ``._=,-`` becomes ``-``.
+    Only finished cells are drawn: a task or budget without any has no picture.
+
+    Returns:
+        The paths written, in that order.
+
+    Raises:
+        RunError: if a file of the run folder is missing or malformed.
+        StorageError: if a picture could not be written.
+    """
+    folder = Path(folder)
+    results = read_results(folder)
+    board = leaderboard(results)
+    styles = looks(results["searcher"])
+    done = results.loc[results["status"] == "done"]
+    written = []
+    for task in sorted(done["task"].unique()):
+        figure = accuracy_figure(task, board.loc[board["task"] == task], styles)
+        written.append(_write(figure, folder, "accuracy_against_cost", task))
+        of_task = done.loc[done["task"] == task]
+        plans = {cell: read_plan(folder, cell) for cell in of_task["cell"]}
+        largest = largest_ranks(plans.values())
+        for budget in largest_first(of_task["budget"]):
+            cells = of_task.loc[of_task["budget"] == budget].sort_values(["searcher", "seed"])
+            steps = {
+                searcher: [read_steps(folder, cell) for cell in group["cell"]]
+                for searcher, group in _by_searcher(cells).items()
+            }
+            written.append(_write(incumbent_figure(task, budget, steps, styles), folder, "incumbent", task, budget))
+            first = {
+                f"{searcher}\nseed {group['seed'].iloc[0]}": plans[group["cell"].iloc[0]]
+                for searcher, group in _by_searcher(cells).items()
+            }
+            written.append(_write(ranks_figure(task, budget, first, largest), folder, "ranks", task, budget))
+    return written
+
+
+def _by_searcher(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(searcher): group for searcher, group in cells.groupby("searcher")}
+
+
+def _write(figure: Figure, folder: Path, *names: str) -> Path:
+    file_name = "_".join(re.sub(r"[^\w.=,-]", "-", name) for name in names)
+    path = folder / "plots" / f"{file_name}.png"
+    FigureCanvasAgg(figure)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH))
+    return path

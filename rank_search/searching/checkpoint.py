@@ -1,0 +1,70 @@
+"""A state of nested plain values, arrays and tensors as one safetensors file: no pickle, and one rename makes it whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rank_search.errors import InvalidInputError
+from rank_search.files import read_tensors, write_tensors
+
+_TENSOR, _ARRAY = "__tensor__", "__array__"
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a state atomically.
+
+    Raises:
+        TypeError: if it holds something that is neither plain JSON, an array nor a tensor; says where.
+        StorageError: if the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = _flatten(state, "", tensors)
+    write_tensors(path, tensors or {"empty": torch.zeros(0)}, {"state": json.dumps(plain)})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Reads a state back.
+
+    Raises:
+        InvalidInputError: if the file is missing or not a state.
+    """
+    tensors, metadata = read_tensors(path)
+    if "state" not in metadata:
+        raise InvalidInputError(f"{path} is not a saved state")
+    restored = _restore(json.loads(metadata["state"]), tensors)
+    assert isinstance(restored, dict)
+    return restored
+
+
+def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor | np.ndarray):
+        tensors[where] = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+        return {_ARRAY if isinstance(value, np.ndarray) else _TENSOR: where}
+    if isinstance(value, Mapping):
+        return {str(key): _flatten(item, f"{where}/{key}", tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_flatten(item, f"{where}/{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"the state holds a {type(value).__name__} at {where or '/'}; use JSON values, arrays and tensors")
+
+
+def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {_TENSOR}:
+            return tensors[value[_TENSOR]]
+        if set(value) == {_ARRAY}:
+            return tensors[value[_ARRAY]].numpy()
+        return {key: _restore(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restore(item, tensors) for item in value]
+    return value

@@ -1,0 +1,78 @@
+"""``rank_search.search``: one search in this process."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError
+from rank_search.plugins import nearest
+from rank_search.searching.loop import SearchResult, run_search
+from rank_search.searching.searcher import Searcher, searchers
+from rank_search.task.meter import Limits
+from rank_search.task.task import Task
+
+DEFAULT_LIMITS = Limits(evaluations=32)
+
+
+def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **options: Any) -> Searcher:
+    """Builds a searcher by name (registered, or ``module:Class``) or class.
+
+    Raises:
+        UnknownNameError, PluginError: if there is no such searcher.
+        InvalidInputError: if it has no such option.
+        DataError: if it needs data and the task has none.
+        SearcherError: if its constructor raises.
+    """
+    cls = searchers.get(searcher) if isinstance(searcher, str) else searcher
+    check_options(cls, options)
+    if cls.needs_data and task.data is None:
+        raise DataError(
+            f"the searcher {searcher!r} evaluates plans on data, and this task has none: give Task(..., data=...)"
+        )
+    try:
+        return cls(task, seed=seed, **options)
+    except RankSearchError:
+        raise
+    except Exception as error:
+        raise SearcherError(f"{cls.__name__}(...) raised {type(error).__name__}: {error}") from error
+
+
+def check_options(cls: type[Searcher], options: dict[str, Any]) -> None:
+    """Checks option names against the constructor.
+
+    Raises:
+        InvalidInputError: for an option it does not have.
+    """
+    parameters = inspect.signature(cls).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    allowed = [name for name in parameters if name not in ("task", "seed")]
+    for name in options:
+        if name not in allowed:
+            raise InvalidInputError(
+                f"{cls.__name__} has no option {name!r}{nearest(name, allowed)}; it has: {', '.join(allowed) or 'none'}"
+            )
+
+
+def search(
+    task: Task,
+    searcher: str | type[Searcher] = "knapsack",
+    limits: Limits = DEFAULT_LIMITS,
+    seed: int = 0,
+    **options: Any,
+) -> SearchResult:
+    """Chooses ranks for a task.
+
+    Args:
+        task: model, space, budget and data; its own meter is left alone.
+        searcher: a registered name, ``module:Class``, or a class.
+        limits: what the search may spend; 32 evaluations unless told.
+        seed: of the searcher.
+        options: the searcher's own.
+
+    Returns:
+        The best plan within the budget, with its cost, score, lower bound, meter and every step.
+    """
+    metered = task.under(task.budget, limits=limits)
+    return run_search(make_searcher(metered, searcher, seed, **options))

@@ -1,0 +1,92 @@
+"""What a search has used, and the limits it may not pass."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, fields
+
+from rank_search.errors import InvalidInputError, LimitReached
+
+COUNTS = ("evaluations", "samples_forward", "samples_trained", "decompositions")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search may spend; None is no limit. Counts are never passed; seconds are looked at between steps.
+
+    Args:
+        evaluations: plans built and validated (a plan met again is answered from a cache and costs nothing).
+        samples_forward: images run forward without gradient (batch-norm recalibration and validation).
+        samples_trained: images run forward and backward.
+        decompositions: pairs of layer and form whose factorisation was used, cached on disk or not.
+        cpu_seconds, wall_seconds: time of the search. A search that ends on them is not reproducible by seed.
+    """
+
+    evaluations: int | None = None
+    samples_forward: int | None = None
+    samples_trained: int | None = None
+    decompositions: int | None = None
+    cpu_seconds: float | None = None
+    wall_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+                raise InvalidInputError(f"limit {field.name}={value!r} is not allowed: give a number above 0, or None")
+
+
+class Meter:
+    """Counts what the oracles of one task do.
+
+    Attributes:
+        evaluations, samples_forward, samples_trained, decompositions: see :class:`Limits`.
+        limits: counts beyond these are refused before the work is done.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.evaluations = self.samples_forward = self.samples_trained = self.decompositions = 0
+        self._before = (0.0, 0.0)
+        self._started = (time.process_time(), time.perf_counter())
+
+    def charge(self, **counts: int) -> None:
+        """Adds to the counts, all or none.
+
+        Raises:
+            LimitReached: if a count would pass its limit; nothing is added then.
+        """
+        for name, amount in counts.items():
+            limit = getattr(self.limits, name)
+            if limit is not None and getattr(self, name) + amount > limit:
+                raise LimitReached(f"{name} would pass the limit of {limit}")
+        for name, amount in counts.items():
+            setattr(self, name, getattr(self, name) + amount)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of this process since the meter started, and before a resume."""
+        return self._before[0] + time.process_time() - self._started[0]
+
+    @property
+    def wall_seconds(self) -> float:
+        """Wall time since the meter started, and before a resume."""
+        return self._before[1] + time.perf_counter() - self._started[1]
+
+    def exhausted(self) -> str | None:
+        """The first limit that is reached, as ``"evaluations"`` or ``"wall_seconds"``; None when there is room."""
+        for name, limit in asdict(self.limits).items():
+            if limit is not None and getattr(self, name) >= limit:
+                return name
+        return None
+
+    def reading(self) -> dict[str, float | int]:
+        """All counts and seconds by name."""
+        return {name: getattr(self, name) for name in (*COUNTS, "cpu_seconds", "wall_seconds")}
+
+    def load(self, reading: dict[str, float | int]) -> None:
+        """Goes on from an earlier reading, as after a resume."""
+        for name in COUNTS:
+            setattr(self, name, int(reading[name]))
+        self._before = (float(reading["cpu_seconds"]), float(reading["wall_seconds"]))
+        self._started = (time.process_time(), time.perf_counter())

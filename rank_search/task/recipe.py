@@ -1,0 +1,160 @@
+"""The one fine-tune recipe, the same for every method: distillation from the dense net, SGD-Nesterov, cosine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.space.low_rank import LowRank
+from rank_search.task.data import Data
+from rank_search.task.evaluation import device_of
+
+FORM_LR = {"cp": 0.3}
+"""Factor on the learning rate of a form's own parameters: CP factors are ill-conditioned (docs/methods.md)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a compressed network is trained after its ranks are chosen.
+
+    Args:
+        epochs: passes over the training set; 0 leaves the network as it is.
+        lr: peak learning rate; rises over the first ``warmup`` of all steps, then falls to 0 as a cosine.
+        form_lr: factor on ``lr`` per form for the parameters of layers of that form; 1 where a form is not named.
+        momentum, weight_decay: of SGD with Nesterov's momentum; biases and norm layers are not decayed.
+        batch_size: images per step.
+        distill: weight of the distillation term, 0 to 1; the cross-entropy with the labels has the rest.
+        temperature: of the distillation's softmax (Hinton et al., 2015).
+        clip: largest norm of the whole gradient.
+        warmup: fraction of all steps.
+    """
+
+    epochs: int = 5
+    lr: float = 0.02
+    form_lr: Mapping[str, float] = field(default_factory=lambda: dict(FORM_LR))
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    distill: float = 0.7
+    temperature: float = 2.0
+    clip: float = 1.0
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "epochs": (0, math.inf),
+            "momentum": (0, 0.9999),
+            "weight_decay": (0, math.inf),
+            "distill": (0, 1),
+            "warmup": (0, 1),
+        }
+        for item in fields(self):
+            value = getattr(self, item.name)
+            low, high = ranges.get(item.name, (None, math.inf))
+            values = value.values() if isinstance(value, Mapping) else [value]
+            for number in values:
+                inside = number > 0 if low is None else low <= number <= high
+                if isinstance(number, bool) or not inside or not math.isfinite(number):
+                    allowed = "above 0" if low is None else f"from {low}" + (f" to {high}" if high < math.inf else "")
+                    raise InvalidInputError(f"finetune {item.name}={value!r} is not allowed: it must be {allowed}")
+
+
+def train(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    teacher: nn.Module | None = None,
+    charge: Callable[[int], None] = lambda images: None,
+    after_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> nn.Module:
+    """Trains a network in place; the same seed gives the same bits on the same machine and thread count.
+
+    Args:
+        model: dense or compressed; returned in eval mode.
+        data: its training set is used, augmented.
+        recipe: how.
+        seed: of the order and augmentation of the images.
+        teacher: the dense network to distil from; None trains on the labels alone.
+        charge: called with the number of images before each step.
+        after_epoch: called with the epoch (from 1) and its mean loss.
+
+    Raises:
+        EvaluationError: if the loss is not finite; says at which step.
+    """
+    if recipe.epochs == 0:
+        return model.eval()
+    device = device_of(model)
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.SGD(
+        _groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+    )
+    per_epoch = math.ceil(len(data.train) / recipe.batch_size)
+    total = recipe.epochs * per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, total, recipe.warmup))
+    if teacher is not None:
+        teacher.eval()
+    step = 0
+    for epoch in range(1, recipe.epochs + 1):
+        model.train()
+        losses = []
+        for inputs, labels in data.train_batches(recipe.batch_size, generator):
+            charge(len(labels))
+            inputs, labels = inputs.to(device), labels.to(device)
+            loss = _loss(model, teacher, inputs, labels, recipe)
+            step += 1
+            if not torch.isfinite(loss):
+                raise EvaluationError(
+                    f"the training loss became {float(loss)} at step {step} of {total}; lower finetune lr ({recipe.lr}) "
+                    "or clip"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+        after_epoch(epoch, sum(losses) / len(losses))
+    return model.eval()
+
+
+def _loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    logits = model(inputs)
+    loss = cross_entropy(logits, labels)
+    if teacher is None or recipe.distill == 0:
+        return loss
+    with torch.no_grad():
+        target = log_softmax(teacher(inputs) / recipe.temperature, dim=1)
+    student = log_softmax(logits / recipe.temperature, dim=1)
+    soft = kl_div(student, target, reduction="batchmean", log_target=True) * recipe.temperature**2
+    return (1 - recipe.distill) * loss + recipe.distill * soft
+
+
+def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+    """Parameter groups by the form of their layer (its learning rate) and by whether they are decayed."""
+    factor_of: dict[int, float] = {}
+    for module in model.modules():
+        if isinstance(module, LowRank):
+            factor = recipe.form_lr.get(module.choice.form, 1.0)
+            factor_of |= {id(parameter): factor for parameter in module.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((factor_of.get(id(parameter), 1.0), decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": recipe.lr * factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def _cosine(step: int, total: int, warmup: float) -> float:
+    rising = max(1, round(total * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
