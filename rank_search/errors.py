@@ -1,7 +1,8 @@
 """Every error that rank-search raises on purpose.
 
 Each is a ``RankSearchError`` and also a ``ValueError`` (what was given is wrong) or a ``RuntimeError`` (what was asked
-for could not be done), so that both kinds of ``except`` work. A message says what was given, what is allowed and what to do.
+for could not be done), so that both kinds of ``except`` work. A message says what was given, what is allowed and what
+to do.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class EvaluationError(OperationError):
     """One plan could not be evaluated (a loss that is not finite, a decomposition that did not converge)."""
 
 
-class LimitReached(OperationError):  # noqa: N818  (a signal that ends a search, not a fault)
-    """A metered oracle was called beyond the search's limits; the work was not done."""
+class LimitReached(OperationError):
+    """A metered oracle was called beyond the search's limits; the work was not done. A signal, not a fault."""
 
 
 class SearcherError(OperationError):

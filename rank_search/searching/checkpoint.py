@@ -1,4 +1,4 @@
-"""A state of nested plain values, arrays and tensors as one safetensors file: no pickle, and one rename makes it whole."""
+"""A state of nested plain values, arrays and tensors as one safetensors file: no pickle, whole after one rename."""
 
 from __future__ import annotations
 

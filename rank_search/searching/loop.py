@@ -1,4 +1,4 @@
-"""The one loop that drives every searcher: it checks each proposal, records it, checkpoints, and stops at the limits."""
+"""The one loop that drives every searcher: it checks and records each proposal, checkpoints, stops at the limits."""
 
 from __future__ import annotations
 

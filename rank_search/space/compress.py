@@ -15,7 +15,7 @@ from rank_search.plugins import nearest
 from rank_search.space.decomposition import Decomposition, decomposition
 from rank_search.space.layer import Layer
 from rank_search.space.low_rank import LowRank
-from rank_search.space.options import _why_not_offered
+from rank_search.space.options import why_not_offered
 from rank_search.space.plan import DENSE, Choice, RankPlan
 
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
@@ -62,7 +62,7 @@ def replace_layers(
             raise PlanError(f"layer {name!r} cannot become {choice}: {reason}")
         ranks = np.array([choice.ranks], dtype=np.int64)
         if len(choice.ranks) != len(form.modes) or not form.feasible(layer, ranks)[0]:
-            raise PlanError(f"layer {name!r}: {_why_not_offered(form, layer, choice)}")
+            raise PlanError(f"layer {name!r}: {why_not_offered(form, layer, choice)}")
         low_rank = form.skeleton(module, choice.ranks)
         if factors is None:
             low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type]
@@ -116,10 +116,9 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         names = [known for known, found in model.named_modules() if isinstance(found, nn.Conv2d | nn.Linear)]
         raise PlanError(
-            f"the plan names the layer {name!r}, which this model does not have{nearest(name, names)}; is it another model's?"
+            f"the plan names the layer {name!r}, which this model does not have"
+            f"{nearest(name, names)}; is it another model's?"
         ) from None
     if not isinstance(module, nn.Conv2d | nn.Linear):
-        raise PlanError(
-            f"the plan names {name!r}, which is a {type(module).__name__}: only Conv2d and Linear are decomposed"
-        )
+        raise PlanError(f"the plan names {name!r}, a {type(module).__name__}: only Conv2d and Linear are decomposed")
     return module

@@ -91,7 +91,7 @@ class _Problem:
         return bool((self.cost(selection) <= self.capacity).all())
 
     def planes(self, selections: list[IntArray]) -> tuple[FloatArray, FloatArray]:
-        """Slopes ``[k, metrics]`` and heights ``[k]`` of the selections' planes in the dual: ``height + slope lambda``."""
+        """Slopes ``[k, metrics]``, heights ``[k]`` of the selections' planes ``height + slope lambda``."""
         slopes = np.array([(self.cost(selection) - self.capacity) / self.scale for selection in selections])
         return slopes, np.array([self.value(selection) for selection in selections])
 

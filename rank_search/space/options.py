@@ -110,7 +110,7 @@ class LayerOptions:
             row = int(np.searchsorted(keys, key))
             if row < len(keys) and keys[row] == key and ranks.max() < self._base:
                 return int(order[row])
-        raise PlanError(f"layer {self.layer.name!r}: {_why_not_offered(form, self.layer, choice)}")
+        raise PlanError(f"layer {self.layer.name!r}: {why_not_offered(form, self.layer, choice)}")
 
     @cached_property
     def coordinates(self) -> FloatArray:
@@ -148,7 +148,8 @@ def _cheaper(form: Decomposition, layer: Layer) -> tuple[IntArray, IntArray]:
     return ranks[keep], costs[keep]
 
 
-def _why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
+def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
+    """Why a table has no option with these ranks, and what is allowed."""
     if len(choice.ranks) != len(form.modes):
         return f"{form.name} takes {len(form.modes)} rank(s) ({', '.join(form.modes)}), {list(choice.ranks)} were given"
     ranks = np.array([choice.ranks], dtype=np.int64)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rank_search.errors import DataError, UnknownNameError
 from rank_search.plugins import nearest
@@ -101,17 +102,25 @@ def _read_npz(path: Path) -> ImageSet:
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected a .npz file with arrays 'images' and 'labels'")
     try:
-        found = np.load(path, allow_pickle=False)
-        arrays = dict(found) if isinstance(found, np.lib.npyio.NpzFile) else {}
+        names, arrays = _arrays(path)
     except Exception as error:  # whatever the readers of zip and of arrays may raise on a damaged file
         raise DataError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
     for name in ("images", "labels"):
         if name not in arrays:
-            raise DataError(f"{path} has no array {name!r}; it has {', '.join(arrays) or 'no named arrays'}")
+            raise DataError(f"{path} has no array {name!r}; it has {', '.join(names) or 'no named arrays'}")
     try:
-        return ImageSet.from_arrays(np.asarray(arrays["images"]), np.asarray(arrays["labels"]))
+        return ImageSet.from_arrays(arrays["images"], arrays["labels"])
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _arrays(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+    """The names of all arrays in a file, and those arrays that matter."""
+    with path.open("rb") as file:  # opened here because NumPy leaves a damaged file open
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):  # a single array, saved without a name
+            return [], {}
+        return list(found.files), {name: np.asarray(found[name]) for name in ("images", "labels") if name in found}
 
 
 LOADERS: dict[str, Callable[..., Data]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 from rank_search.errors import InvalidInputError, LimitReached
 
@@ -28,6 +29,8 @@ class Limits:
     decompositions: int | None = None
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # how a config file reads this section
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -89,8 +89,8 @@ def _torchvision_model(name: str, options: dict[str, Any]) -> nn.Module:
     known = _torchvision_names()
     if short not in known:
         raise UnknownNameError(f"torchvision has no model {short!r}{nearest(short, known)}; it has {len(known)} models")
-    for option in options:
-        if option.startswith(("weights", "pretrained")):
+    for option, value in options.items():
+        if option.startswith(("weights", "pretrained")) and value:
             raise InvalidInputError(
                 f"model {name!r}: the option {option!r} would download weights; give a file of weights instead"
             )

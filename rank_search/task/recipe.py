@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,8 @@ class Recipe:
     temperature: float = 2.0
     clip: float = 1.0
     warmup: float = 0.1
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # how a config file reads this section
 
     def __post_init__(self) -> None:
         ranges = {
@@ -111,8 +114,8 @@ def train(
             step += 1
             if not torch.isfinite(loss):
                 raise EvaluationError(
-                    f"the training loss became {float(loss)} at step {step} of {total}; lower finetune lr ({recipe.lr}) "
-                    "or clip"
+                    f"the training loss became {float(loss)} at step {step} of {total}; "
+                    f"lower finetune lr ({recipe.lr}) or clip"
                 )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

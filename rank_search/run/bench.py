@@ -1,0 +1,112 @@
+"""A bench: every cell of a config, watched, tracked, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rank_search.errors import RankSearchError
+from rank_search.run.cells import Cell, expand
+from rank_search.run.config import Config
+from rank_search.run.folder import RunFolder
+from rank_search.run.observer import Observer, Observers
+from rank_search.run.prepare import prepare_task
+from rank_search.run.threads import limited_threads
+from rank_search.run.tracking import make_tracking
+from rank_search.searching import searchers
+from rank_search.searching.search import check_options
+
+
+def bench(
+    config: Config,
+    output: str | Path | None = None,
+    resume: bool = False,
+    in_process: bool = False,
+    observer: Observer | None = None,
+) -> Path:
+    """Runs all cells of a config that are not finished yet.
+
+    Args:
+        config: what to run.
+        output: the run folder; ``runs/<name of the config>`` unless told.
+        resume: go on with the run in that folder.
+        in_process: one cell after another in this process, without Ray; the results are the same.
+        observer: hears the progress.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        RankSearchError: if the run cannot start (nothing is left behind then) or cannot go on (finished cells stay).
+        KeyboardInterrupt: if the user interrupted; finished cells stay.
+    """
+    check_searchers(config)
+    folder, cells = RunFolder(output or Path("runs") / config.name), expand(config)
+    tracking = make_tracking(config, folder)
+    if resume:
+        folder.reopen(config)
+        prepare(config, folder)
+    else:
+        folder.create(config)
+        try:
+            prepare(config, folder)
+        except BaseException:
+            folder.remove()
+            raise
+    watching = Observers(_ResultsWriter(folder, cells), tracking, observer or Observer())
+    finished = [cell for cell in cells if folder.finished(cell)]
+    complete = False
+    try:
+        watching.begin(cells, finished)
+        left = [cell for cell in cells if cell not in finished]
+        if left and in_process:
+            from rank_search.run.in_process import run_in_process
+
+            run_in_process(config, left, folder, watching)
+        elif left:
+            from rank_search.run.ray_tune import run_on_ray
+
+            run_on_ray(config, left, folder, watching)
+        complete = True
+    finally:
+        watching.end(complete)
+    return folder.path
+
+
+def check_searchers(config: Config) -> None:
+    """Resolves every searcher and checks the names of its options.
+
+    Raises:
+        UnknownNameError, PluginError, InvalidInputError
+    """
+    for searcher in config.searchers:
+        check_options(searchers.get(searcher.name), searcher.options)
+
+
+def prepare(config: Config, folder: RunFolder) -> None:
+    """Makes every task of the config ready, with the threads of a cell.
+
+    Raises:
+        RankSearchError: names the task.
+    """
+    for name in config.tasks:
+        try:
+            with limited_threads(config.run.threads):
+                prepare_task(config, name, folder.task(name))
+        except RankSearchError as error:
+            error.args = (f"task {name!r}: {error}",)
+            raise
+
+
+class _ResultsWriter(Observer):
+    """Keeps ``results.csv`` up to date, so that a kill loses no finished cell."""
+
+    def __init__(self, folder: RunFolder, cells: list[Cell]) -> None:
+        self._folder, self._cells = folder, cells
+
+    def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
+        self._folder.write_results(self._cells)
+
+    def end(self, complete: bool) -> None:
+        self._folder.write_results(self._cells)

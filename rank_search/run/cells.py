@@ -1,0 +1,37 @@
+"""A cell: one task x budget x searcher x seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from rank_search.run.config import Config, SearcherConfig
+from rank_search.space import Budget
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Args:
+    task: its name in the config.
+    budget: the bound on the whole network.
+    searcher: the arm.
+    seed: of the search and of the fine-tune.
+    """
+
+    task: str
+    budget: Budget
+    searcher: SearcherConfig
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """A folder name, e.g. ``digits-macs=0.5-tpe-s0``."""
+        return f"{self.task}-{self.budget}-{self.searcher.title}-s{self.seed}"
+
+
+def expand(config: Config) -> list[Cell]:
+    """All cells of a config, in the order of its lists."""
+    return [
+        Cell(task, Budget(**bounds), searcher, seed)
+        for task, bounds, searcher, seed in product(config.tasks, config.budgets, config.searchers, config.seeds)
+    ]

@@ -1,0 +1,170 @@
+"""What a bench runs, as YAML: validated before anything starts; every key can be set from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rank_search.errors import ConfigError
+from rank_search.run.config_errors import explain
+from rank_search.run.config_file import apply_settings, read_config
+from rank_search.space import Budget
+from rank_search.task.meter import Limits
+from rank_search.task.recipe import Recipe
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # names become folder names
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelConfig(_Section):
+    """Which network; either ``weights`` (a file) or ``train`` (on the spot, cached) says where its weights are from."""
+
+    name: str
+    options: dict[str, Any] = {}
+    weights: str | None = None
+    train: Recipe | None = None
+
+
+class DataConfig(BaseModel):
+    """Which data; every other key is an option of that loader (see ``rank_search.load_data``)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class SpaceConfig(_Section):
+    """Which layers and forms (see ``RankSpace.from_model``)."""
+
+    forms: list[str] = Field(default=["tucker2", "svd"], min_length=1)
+    include: list[str] | None = None
+    exclude: list[str] = []
+
+
+class EvaluationConfig(_Section):
+    """What one evaluation in a search looks at."""
+
+    images: int | None = Field(default=None, ge=1)
+    recalibration_images: int = Field(default=512, ge=0)
+
+
+class TaskConfig(_Section):
+    """A network, data, a space and the common fine-tune."""
+
+    model: ModelConfig
+    data: DataConfig
+    space: SpaceConfig = SpaceConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    finetune: Recipe = Recipe()
+
+
+class SearcherConfig(_Section):
+    """An arm of the comparison: a searcher with options, under a label."""
+
+    name: str
+    label: str = Field(default="", pattern=r"^$|" + NAME)
+    options: dict[str, Any] = {}
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name.rpartition(":")[2]
+
+
+class RunConfig(_Section):
+    """How cells are run.
+
+    Keys: ``workers`` cells at once with ``threads`` cores each; ``tracking`` an MLflow URI, null for a database in the
+    run folder, ``none`` for no tracking; ``ray_address`` of a cluster, null for this machine; ``retries`` of a cell
+    whose worker or node was lost.
+    """
+
+    workers: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    tracking: str | None = None
+    ray_address: str | None = None
+    retries: int = Field(default=3, ge=0)
+
+
+class Config(_Section):
+    """A bench: the cells are tasks x budgets x searchers x seeds."""
+
+    name: str = Field(pattern=NAME)
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    budgets: list[dict[str, float | int]] = Field(min_length=1)
+    searchers: list[SearcherConfig] = Field(min_length=1)
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    limits: Limits = Limits(evaluations=32)
+    run: RunConfig = RunConfig()
+
+    @field_validator("tasks")
+    @classmethod
+    def _names(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
+        import re
+
+        for name in tasks:
+            if not re.match(NAME, name):
+                raise ValueError(f"the task name {name!r} becomes a folder name: use letters, digits and _ . + -")
+        return tasks
+
+    @field_validator("searchers", mode="before")
+    @classmethod
+    def _shorthand(cls, searchers: Any) -> Any:
+        if isinstance(searchers, list):
+            return [{"name": entry} if isinstance(entry, str) else entry for entry in searchers]
+        return searchers
+
+    @field_validator("searchers")
+    @classmethod
+    def _distinct(cls, searchers: list[SearcherConfig]) -> list[SearcherConfig]:
+        titles = [searcher.title for searcher in searchers]
+        for title in titles:
+            if titles.count(title) > 1:
+                raise ValueError(f"{title!r} stands twice; give each arm a label of its own")
+        return searchers
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"{seeds}: seeds are distinct whole numbers from 0")
+        return seeds
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets(cls, budgets: list[dict[str, float | int]]) -> list[dict[str, float | int]]:
+        labels = [str(Budget(**bounds)) for bounds in budgets]
+        if len(set(labels)) < len(labels):
+            raise ValueError("a budget stands twice")
+        return budgets
+
+    def to_yaml(self) -> str:
+        """The whole configuration, defaults spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(source: str | Path, settings: list[str] | None = None) -> Config:
+    """Reads a config by the name of one that is installed with the package, or by path.
+
+    Args:
+        source: ``quickstart``, or ``my/config.yaml``.
+        settings: ``key=value`` texts, the key dotted (``tasks.digits.finetune.epochs=3``), the value YAML.
+
+    Raises:
+        ConfigError: one line for each mistake, with the nearest valid key.
+    """
+    data = read_config(source)
+    apply_settings(data, settings or [])
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error, Config)}") from None

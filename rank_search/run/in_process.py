@@ -1,0 +1,25 @@
+"""Running cells one after another in this process: the same results as under Ray, without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rank_search.run.cells import Cell
+from rank_search.run.config import Config
+from rank_search.run.folder import RunFolder
+from rank_search.run.observer import Observer
+from rank_search.run.run_cell import run_cell
+from rank_search.run.threads import limited_threads
+from rank_search.searching import Step
+
+
+def run_in_process(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:
+    """Runs the cells in order; each is finished on disk before the next starts."""
+    with limited_threads(config.run.threads):
+        for cell in cells:
+
+            def tell(step: Step, cell: Cell = cell) -> None:
+                observer.progress(cell, int(step.meter["evaluations"]), step.incumbent_score)
+
+            observer.progress(cell, 0, None)
+            observer.finish(cell, run_cell(config, cell, folder, tell))

@@ -1,0 +1,146 @@
+"""Making a task ready once, in the driver: dense weights, decompositions, dense accuracies. Workers only read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rank_search import __version__
+from rank_search.errors import ConfigError, InvalidInputError
+from rank_search.files import read_json, write_json, write_tensors
+from rank_search.run.config import Config, TaskConfig
+from rank_search.space import Budget, RankSpace
+from rank_search.task import Data, ImageSet, Task, load_data, load_model
+from rank_search.task.evaluation import validate
+from rank_search.task.recipe import train
+from rank_search.task.weights import check_finite, load_weights
+
+DENSE_WEIGHTS, DENSE_FACTS, FACTORS = "dense.safetensors", "dense.json", "factors"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Args:
+    task: ready for searches, under the first budget of the config.
+    test: the test set, which no searcher sees; None if the data has none.
+    dense: ``val_accuracy``, ``test_accuracy`` (or None), ``params``, ``macs`` of the dense network.
+    """
+
+    task: Task
+    test: ImageSet | None
+    dense: dict[str, Any]
+
+
+def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
+    """Trains or loads the dense network, measures it, decomposes every layer, and keeps all of it in ``folder``.
+
+    Raises:
+        InvalidInputError: for anything in the config that cannot work, infeasible budgets among it.
+    """
+    section = config.tasks[name]
+    data = load_data(section.data.name, **section.data.options)
+    stored = folder / DENSE_WEIGHTS
+    if stored.exists():
+        model = _with_weights(section, stored)
+    else:
+        model = dense_model(section, data)
+        write_tensors(stored, model.state_dict())
+    model.to(config.run.device)
+    task = _task(config, section, model, data, folder)
+    for bounds in config.budgets:
+        task.space.require_feasible(Budget(**bounds))
+    task.space.relative_errors()
+    if not (folder / DENSE_FACTS).exists():
+        facts = {
+            "val_accuracy": validate(model, data, data.validation).accuracy,
+            "test_accuracy": None if data.test is None else validate(model, data, data.test).accuracy,
+            **task.space.dense_cost,
+        }
+        write_json(folder / DENSE_FACTS, facts)
+    return Prepared(task, data.test, read_json(folder / DENSE_FACTS))
+
+
+def load_prepared(config: Config, name: str, folder: Path) -> Prepared:
+    """Reads what :func:`prepare_task` left in ``folder``."""
+    section = config.tasks[name]
+    data = load_data(section.data.name, **section.data.options)
+    model = _with_weights(section, folder / DENSE_WEIGHTS).to(config.run.device)
+    return Prepared(_task(config, section, model, data, folder), data.test, read_json(folder / DENSE_FACTS))
+
+
+def dense_model(section: TaskConfig, data: Data) -> nn.Module:
+    """The dense network with its weights: from the file, or trained on the spot and cached for this user.
+
+    Raises:
+        ConfigError: if the config gives neither, or both.
+        WeightsError: if the file does not fit.
+    """
+    settings = section.model
+    if (settings.weights is None) == (settings.train is None):
+        given = "neither" if settings.weights is None else "both"
+        raise ConfigError(
+            f"the model {settings.name!r} needs its weights: set model.weights to a .safetensors or .pt file, or "
+            f"model.train to train it on the spot ({given} was given); e.g. --set tasks.NAME.model.weights=FILE"
+        )
+    if settings.weights is not None:
+        return _with_weights(section, Path(settings.weights))
+    assert settings.train is not None
+    key = json.dumps([__version__, settings.model_dump(mode="json"), section.data.model_dump(mode="json")])
+    cached = cache_folder() / "dense" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    if cached.exists():
+        try:
+            return _with_weights(section, cached)
+        except InvalidInputError:
+            cached.unlink(missing_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = load_model(settings.name, **settings.options)
+    train(model, data, settings.train, seed=0)
+    check_finite(model)
+    write_tensors(cached, model.state_dict())
+    return model
+
+
+def cache_folder() -> Path:
+    """``$RANK_SEARCH_CACHE``, or ``rank-search`` in the user's cache folder."""
+    given = os.environ.get("RANK_SEARCH_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rank-search"
+
+
+def _with_weights(section: TaskConfig, path: Path) -> nn.Module:
+    model = load_model(section.model.name, **section.model.options)
+    load_weights(model, path)
+    return model.eval()
+
+
+def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> Task:
+    example = torch.zeros(1, *data.train.images.shape[1:])
+    space = RankSpace.from_model(
+        model, example, section.space.forms, section.space.include, section.space.exclude, cache=folder / FACTORS
+    )
+    return Task(
+        model,
+        space,
+        Budget(**config.budgets[0]),
+        data,
+        section.finetune,
+        evaluation_images=section.evaluation.images,
+        recalibration_images=section.evaluation.recalibration_images,
+    )
+
+
+def untrained_space(section: TaskConfig) -> RankSpace:
+    """The rank space of a task without its weights: layers, options and costs do not depend on them."""
+    data = load_data(section.data.name, **section.data.options)
+    model = load_model(section.model.name, **section.model.options)
+    example = torch.zeros(1, *data.train.images.shape[1:])
+    return RankSpace.from_model(model, example, section.space.forms, section.space.include, section.space.exclude)

@@ -1,0 +1,136 @@
+"""Running cells as Ray Tune trials: one trial is one cell, actors are reused, results go to the shared run folder.
+
+A cell keeps its own checkpoint in the run folder, so a trial that Ray starts again (a lost worker or node), or that a
+later ``--resume`` starts, goes on where the last one stopped. On a cluster the run folder must be on storage that all
+nodes see.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rank_search.errors import OperationError, RunError, StorageError
+from rank_search.run.cells import Cell, expand
+from rank_search.run.config import Config
+from rank_search.run.folder import RunFolder
+from rank_search.run.observer import Observer
+
+REPORT_SECONDS = 1.0  # a step may take milliseconds; a report to the driver takes some, too
+
+
+def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:
+    """Runs the cells on this machine or the configured cluster.
+
+    Raises:
+        StorageError: if a worker could not write its results.
+        RunError: if Ray cannot be started, or a cell's worker was lost more often than ``run.retries``.
+        KeyboardInterrupt: if the user interrupted; finished cells are on disk.
+    """
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(config.run.workers))
+    import ray
+    from ray import tune
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        _start(ray, config)
+    by_id = {cell.id: cell for cell in cells}
+    callback = _driver_callback(tune.Callback, by_id, observer)
+    storage = folder.path / "ray"
+    paths = [path or os.getcwd() for path in sys.path if path in ("", os.getcwd()) or os.path.isdir(path)]
+
+    def trial(settings: dict[str, Any]) -> None:
+        _run_trial(settings["cell"], config, str(folder.path), paths)
+
+    try:
+        results = tune.Tuner(
+            tune.with_resources(trial, {"cpu": config.run.threads, "gpu": 1 if config.run.device == "cuda" else 0}),
+            param_space={"cell": tune.grid_search(list(by_id))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=config.run.workers),
+            run_config=tune.RunConfig(
+                name="cells",
+                storage_path=str(storage),
+                callbacks=[callback],
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=config.run.retries),
+            ),
+        ).fit()
+    finally:
+        if started_here:
+            ray.shutdown()
+        shutil.rmtree(storage, ignore_errors=True)
+    if callback.fatal is not None:
+        raise StorageError(callback.fatal)
+    lost = [str(error).strip().splitlines()[-1] for error in results.errors]
+    if lost:
+        raise RunError(
+            f"{len(lost)} cells could not be run, the first: {lost[0]}; finished cells are kept: use --resume"
+        )
+
+
+def _start(ray: Any, config: Config) -> None:
+    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if config.run.ray_address is not None:
+            ray.init(address=config.run.ray_address, logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            ray.init(address="local", num_cpus=config.run.workers * config.run.threads, **quiet)
+    except Exception as error:
+        where = config.run.ray_address or "this machine"
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RunError(f"Ray cannot be started on {where}: {line}; use --in-process to run without it") from error
+
+
+def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str]) -> None:
+    """In a worker: runs one cell and reports its steps and its row."""
+    from ray import tune
+
+    sys.path.extend(entry for entry in import_paths if entry not in sys.path)
+    from rank_search.run.run_cell import run_cell
+    from rank_search.run.threads import limited_threads
+
+    cell = next(cell for cell in expand(config) if cell.id == cell_id)
+    last = time.monotonic()
+
+    def tell(step: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_SECONDS:
+            last = time.monotonic()
+            tune.report({"evaluations": int(step.meter["evaluations"]), "incumbent": step.incumbent_score})
+
+    try:
+        with limited_threads(config.run.threads):
+            row = run_cell(config, cell, RunFolder(path), tell)
+    except OperationError as error:
+        tune.report({"fatal": str(error)})
+    else:
+        tune.report({"row": row})
+
+
+def _driver_callback(base: Any, by_id: dict[str, Cell], observer: Observer) -> Any:
+    class DriverCallback(base):  # type: ignore[misc]
+        """Passes what trials report on to the observer; stops the driver when a worker cannot write."""
+
+        fatal: str | None = None
+
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            observer.progress(by_id[trial.config["cell"]], 0, None)
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            cell = by_id[trial.config["cell"]]
+            if "fatal" in result:
+                self.fatal = result["fatal"]
+            elif "row" in result:
+                observer.finish(cell, result["row"])
+            elif "evaluations" in result:
+                observer.progress(cell, result["evaluations"], result["incumbent"])
+
+    return DriverCallback()

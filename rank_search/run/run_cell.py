@@ -1,0 +1,118 @@
+"""One cell from start to end: search, the common fine-tune, then test once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rank_search.errors import RankSearchError, StorageError
+from rank_search.files import write_json, write_text
+from rank_search.run.cells import Cell
+from rank_search.run.config import Config
+from rank_search.run.folder import CHECKPOINT_FILE, PLAN_FILE, RESULT_FILE, STEP_COLUMNS, STEPS_FILE, RunFolder, to_csv
+from rank_search.run.prepare import Prepared, load_prepared
+from rank_search.searching import SearchResult, Step, make_searcher, run_search
+from rank_search.space import save
+from rank_search.task.evaluation import validate
+
+_prepared: dict[tuple[str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
+
+
+def run_cell(
+    config: Config,
+    cell: Cell,
+    folder: RunFolder,
+    after_step: Callable[[Step], None] = lambda step: None,
+) -> dict[str, Any]:
+    """Runs a cell, or goes on from its checkpoint; leaves its folder complete.
+
+    Returns:
+        The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed.
+
+    Raises:
+        StorageError: if the results cannot be written: that is no cell's own fault.
+    """
+    place = folder.cell(cell)
+    row: dict[str, Any] = {
+        "cell": cell.id,
+        "task": cell.task,
+        "budget": str(cell.budget),
+        "searcher": cell.searcher.title,
+        "seed": cell.seed,
+    }
+    try:
+        row |= {"status": "done", "reason": None, **_run(config, cell, folder, after_step)}
+    except StorageError:
+        raise
+    except RankSearchError as error:
+        row |= {"status": "failed", "reason": " ".join(str(error).split())}
+    write_json(place / RESULT_FILE, row)
+    return row
+
+
+def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[Step], None]) -> dict[str, Any]:
+    key = (str(folder.path), cell.task)
+    if key not in _prepared:
+        _prepared[key] = load_prepared(config, cell.task, folder.task(cell.task))
+    prepared, place = _prepared[key], folder.cell(cell)
+    base, dense = prepared.task, prepared.dense
+
+    searching = base.under(cell.budget, cell.seed, config.limits)
+    searcher = make_searcher(searching, cell.searcher.name, cell.seed, **cell.searcher.options)
+    result = run_search(searcher, place / CHECKPOINT_FILE, after_step)
+    write_text(place / PLAN_FILE, result.plan.to_json())
+    write_text(place / STEPS_FILE, to_csv(STEP_COLUMNS, [_step_row(step, dense) for step in result.steps]))
+
+    common = base.under(cell.budget, cell.seed)
+    before = common.validate(common.compress(result.plan))
+    started = time.perf_counter()
+    tuned = common.finetune(result.plan)
+    finetune_seconds = time.perf_counter() - started
+    after = common.validate(tuned)
+    test = None
+    if prepared.test is not None:
+        assert common.data is not None
+        test = validate(tuned, common.data, prepared.test)
+    common.admit(result.plan)
+    save(tuned, place)
+    return {
+        **_kept(result.cost, dense),
+        "accuracy_before": before.accuracy,
+        "val_accuracy": after.accuracy,
+        "test_accuracy": None if test is None else test.accuracy,
+        "dense_val_accuracy": dense["val_accuracy"],
+        "dense_test_accuracy": dense["test_accuracy"],
+        "weight_error": common.weight_error(result.plan),
+        "score": result.score,
+        "lower_bound": result.lower_bound,
+        **_spent(result),
+        "finetune_samples": common.meter.samples_trained,
+        "finetune_seconds": round(finetune_seconds, 3),
+    }
+
+
+def _spent(result: SearchResult) -> dict[str, Any]:
+    meter = result.meter
+    counts = {key: meter[key] for key in ("evaluations", "samples_forward", "samples_trained", "decompositions")}
+    seconds = {"search_seconds": meter["wall_seconds"], "search_cpu_seconds": meter["cpu_seconds"]}
+    return {**counts, **{key: round(value, 3) for key, value in seconds.items()}}
+
+
+def _kept(cost: Any, dense: dict[str, Any]) -> dict[str, float]:
+    return {f"kept_{metric}": cost[metric] / dense[metric] for metric in ("macs", "params")}
+
+
+def _step_row(step: Step, dense: dict[str, Any]) -> dict[str, Any]:
+    proposal, meter = step.proposal, step.meter
+    return {
+        "step": step.number,
+        "score": proposal.score,
+        "incumbent_score": step.incumbent_score,
+        "accuracy": proposal.accuracy,
+        **_kept(step.cost, dense),
+        "cached": proposal.cached,
+        "failure": proposal.failure,
+        **{key: meter[key] for key in STEP_COLUMNS if key in meter},
+        "seconds": round(meter["wall_seconds"], 3),
+    }
