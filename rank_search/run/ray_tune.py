@@ -115,22 +115,29 @@ def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str])
         tune.report({"row": row})
 
 
-def _driver_callback(base: Any, by_id: dict[str, Cell], observer: Observer) -> Any:
+def _driver_callback(base: Any, cells: dict[str, Cell], observer: Observer) -> Any:
     class DriverCallback(base):  # type: ignore[misc]
-        """Passes what trials report on to the observer; stops the driver when a worker cannot write."""
+        """Passes what trials report on to the observer; keeps what a worker said when it could not write."""
 
+        cells: dict[str, Cell]
+        observer: Observer
         fatal: str | None = None
 
+        def __getstate__(self) -> dict[str, Any]:
+            return {"fatal": self.fatal}  # Tune pickles callbacks; terminals and MLflow clients stay in the driver
+
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            observer.progress(by_id[trial.config["cell"]], 0, None)
+            self.observer.progress(self.cells[trial.config["cell"]], 0, None)
 
         def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-            cell = by_id[trial.config["cell"]]
+            cell = self.cells[trial.config["cell"]]
             if "fatal" in result:
                 self.fatal = result["fatal"]
             elif "row" in result:
-                observer.finish(cell, result["row"])
+                self.observer.finish(cell, result["row"])
             elif "evaluations" in result:
-                observer.progress(cell, result["evaluations"], result["incumbent"])
+                self.observer.progress(cell, result["evaluations"], result["incumbent"])
 
-    return DriverCallback()
+    callback = DriverCallback()
+    callback.cells, callback.observer = cells, observer
+    return callback

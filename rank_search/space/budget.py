@@ -31,7 +31,7 @@ class Budget:
         for metric, bound in bounds.items():
             if metric not in METRICS:
                 raise BudgetError(f"unknown budget metric {metric!r}; known: {', '.join(METRICS)}")
-            if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound) or bound <= 0:
+            if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < 2**63:
                 raise BudgetError(
                     f"budget {metric}={bound!r} is not allowed: give a fraction in (0, 1] or a whole number"
                 )

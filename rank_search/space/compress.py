@@ -56,16 +56,19 @@ def replace_layers(
             _layer(model, name)
             continue
         module, form = _layer(model, name), decomposition(choice.form)
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            kind = type(module).__name__
+            raise PlanError(f"the plan changes {name!r}, a {kind}: only Conv2d and Linear are decomposed")
         layer = Layer.of(name, module)
         reason = form.why_not(layer)
         if reason is not None:
             raise PlanError(f"layer {name!r} cannot become {choice}: {reason}")
-        ranks = np.array([choice.ranks], dtype=np.int64)
-        if len(choice.ranks) != len(form.modes) or not form.feasible(layer, ranks)[0]:
+        inside = len(choice.ranks) == len(form.modes) and max(choice.ranks) <= max(form.largest_ranks(layer))
+        if not inside or not form.feasible(layer, np.array([choice.ranks], dtype=np.int64))[0]:
             raise PlanError(f"layer {name!r}: {why_not_offered(form, layer, choice)}")
         low_rank = form.skeleton(module, choice.ranks)
         if factors is None:
-            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type]
+            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)
         else:
             low_rank.fill(factors(name, choice, form, module), module)
         low_rank.train(module.training)
@@ -119,6 +122,4 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
             f"the plan names the layer {name!r}, which this model does not have"
             f"{nearest(name, names)}; is it another model's?"
         ) from None
-    if not isinstance(module, nn.Conv2d | nn.Linear):
-        raise PlanError(f"the plan names {name!r}, a {type(module).__name__}: only Conv2d and Linear are decomposed")
     return module

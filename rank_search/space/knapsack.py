@@ -38,14 +38,17 @@ def solve(values: Sequence[FloatArray], costs: Sequence[FloatArray], capacity: F
     """Solves the knapsack to a small, certified gap.
 
     Args:
-        values: per layer ``[n_l]``, inf where an option must not be taken.
+        values: per layer ``[n_l]``, of any sign, inf where an option must not be taken.
         costs: per layer ``[n_l, metrics]``, whole numbers.
         capacity: ``[metrics]``.
 
     Returns:
         The best selection found, or None when no feasible one was found.
     """
-    problem = _Problem(values, costs, capacity)
+    least = [float(np.min(value, initial=np.inf, where=np.isfinite(value))) for value in values]
+    if not np.isfinite(least).all():  # a layer without an allowed option
+        return None
+    problem = _Problem([value - low for value, low in zip(values, least, strict=True)], costs, capacity)
     dual = _maximise_dual(problem)
     near = problem.nearest(dual.multiplier)
     best: IntArray | None = None
@@ -57,8 +60,9 @@ def solve(values: Sequence[FloatArray], costs: Sequence[FloatArray], capacity: F
                 best = improved
     if best is None:
         return None
-    value = problem.value(best)
-    return Solution(problem.option[best], value, min(dual.bound, value))
+    indices = problem.option[best]
+    value = float(sum(layer[row] for layer, row in zip(values, indices, strict=True)))
+    return Solution(indices, value, min(dual.bound + sum(least), value))
 
 
 class _Problem:

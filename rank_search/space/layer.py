@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 Call = tuple[tuple[int, ...], tuple[int, ...]]
-"""Spatial (or token) size of the input and the output of one call of a layer, without batch and channels."""
+"""Every extent but the channels of the input and the output of one call, for one sample of the model."""
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,12 @@ class LayerOptions:
             )
         position = names.index(choice.form)
         form = self.forms[position]
-        ranks = np.array([choice.ranks], dtype=np.int64)
-        if ranks.shape[1] == len(form.modes):
+        if len(choice.ranks) == len(form.modes) and max(choice.ranks) < self._base:
+            ranks = np.array([choice.ranks], dtype=np.int64)
             key = self._keys(np.array([position]), np.pad(ranks, ((0, 0), (0, self.width - ranks.shape[1]))))[0]
             order, keys = self._sorted_keys
             row = int(np.searchsorted(keys, key))
-            if row < len(keys) and keys[row] == key and ranks.max() < self._base:
+            if row < len(keys) and keys[row] == key:
                 return int(order[row])
         raise PlanError(f"layer {self.layer.name!r}: {why_not_offered(form, self.layer, choice)}")
 
@@ -152,11 +152,11 @@ def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
     """Why a table has no option with these ranks, and what is allowed."""
     if len(choice.ranks) != len(form.modes):
         return f"{form.name} takes {len(form.modes)} rank(s) ({', '.join(form.modes)}), {list(choice.ranks)} were given"
-    ranks = np.array([choice.ranks], dtype=np.int64)
     largest = form.largest_ranks(layer)
     for mode, rank, top in zip(form.modes, choice.ranks, largest, strict=True):
         if rank > top:
             return f"{form.name} rank {rank} of mode {mode!r} is above the largest, {top}"
+    ranks = np.array([choice.ranks], dtype=np.int64)
     if not form.feasible(layer, ranks)[0]:
         return f"no {form.name} of this weight has the ranks {list(choice.ranks)}: one mode is too small for the other"
     if len(form.candidates(layer)) and not (form.candidates(layer) == ranks).all(axis=1).any():

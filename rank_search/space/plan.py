@@ -94,7 +94,7 @@ class RankPlan(Mapping[str, Choice]):
         if isinstance(text, str):
             try:
                 data = json.loads(text)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a list 10,000 deep
                 raise PlanError(f"the plan is not valid JSON: {error}") from None
         else:
             data = text

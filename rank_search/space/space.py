@@ -156,8 +156,9 @@ class RankSpace:
             )
         total = np.tile(self._fixed, (len(plans), 1))
         for options, rows in zip(self.layers, plans.T, strict=True):
-            if len(rows) and not (rows.min() >= 0 and rows.max() < len(options)):
-                raise PlanError(f"layer {options.layer.name!r} has the options 0..{len(options) - 1}, not {rows.max()}")
+            outside = rows[(rows < 0) | (rows >= len(options))]
+            if len(outside):
+                raise PlanError(f"layer {options.layer.name!r} has the options 0..{len(options) - 1}, not {outside[0]}")
             total += options.costs[rows]
         return total
 
@@ -303,13 +304,14 @@ class RankSpace:
 
     def feasible_plans(self, budget: Budget, chunk: int = 4096) -> Iterator[RankPlan]:
         """Every plan within the budget, in a fixed order; meant for small spaces."""
-        shape = tuple(len(options) for options in self.layers)
         limits = budget.limits(self.dense_cost)
         columns = [METRICS.index(metric) for metric in budget.metrics]
         bound = np.array([limits[metric] for metric in budget.metrics])
         for start in range(0, self.size, chunk):
             flat = np.arange(start, min(start + chunk, self.size))
-            population = np.stack(np.unravel_index(flat, shape), axis=1)
+            population = np.empty((len(flat), len(self.layers)), dtype=np.int64)
+            for i in reversed(range(len(self.layers))):  # the last layer changes fastest
+                flat, population[:, i] = np.divmod(flat, len(self.layers[i]))
             inside = (self.costs(population)[:, columns] <= bound).all(1)
             for rows in population[inside]:
                 yield self.plan(rows)

@@ -58,7 +58,8 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
             model(example_input[:1].to(device=reference.device))
     except Exception as error:
         raise InvalidInputError(
-            f"the model cannot run an input of shape {list(example_input[:1].shape)}: {type(error).__name__}: {error}"
+            f"the model cannot run an input of shape {list(example_input[:1].shape)}: {type(error).__name__}: "
+            + " ".join(str(error).split())
         ) from error
     finally:
         for handle in handles:
@@ -67,9 +68,10 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
             module.training = mode
     layers: dict[str, Layer] = {}
     skipped: dict[str, str] = {}
-    shared = _shared(candidates)
+    shared, fused = _shared(model), _fused(model)
     for name, module in candidates.items():
-        reason = _why_not(name, module, shared, calls)
+        reason = "nn.TransformerEncoderLayer reads its weight directly" if module in fused else None
+        reason = reason or _why_not(name, module, shared, calls)
         if reason is None:
             layers[name] = Layer.of(name, module, tuple(calls[name]))
         else:
@@ -92,23 +94,28 @@ def _recorder(calls: dict[str, list[Call]], name: str) -> Callable[[nn.Module, A
 
 
 def _positions(module: nn.Module, tensor: Tensor) -> tuple[int, ...]:
+    """All extents but the channels: what the model folds into the batch is work for the one sample, too."""
     shape = tuple(tensor.shape)
     if isinstance(module, nn.Linear):
-        return shape[1:-1]
-    return shape[2:] if tensor.ndim == len(module.kernel_size) + 2 else shape[1:]  # type: ignore[arg-type]
+        return shape[:-1]
+    spatial = len(module.kernel_size)  # type: ignore[arg-type]
+    return (*shape[: -spatial - 1], *shape[-spatial:])
 
 
-def _shared(candidates: dict[str, nn.Module]) -> dict[str, str]:
-    """Layers whose weight is another layer's weight, with that layer's name."""
-    owners: dict[int, str] = {}
-    shared: dict[str, str] = {}
-    for name, module in candidates.items():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor):
-            owner = owners.setdefault(id(weight), name)
-            if owner != name:
-                shared[name], shared[owner] = owner, name
-    return shared
+def _shared(model: nn.Module) -> dict[str, str]:
+    """Modules one of whose parameters another module holds, too (an embedding, say), with that module's name."""
+    holders: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(name)
+    tied = [names for names in holders.values() if len(names) > 1]
+    return {name: names[names[0] == name] for names in tied for name in names}
+
+
+def _fused(model: nn.Module) -> set[nn.Module]:
+    """Layers that torch's fast path of ``nn.TransformerEncoderLayer`` never calls: it reads their weights."""
+    encoders = [module for module in model.modules() if isinstance(module, nn.TransformerEncoderLayer)]
+    return {layer for encoder in encoders for layer in (encoder.linear1, encoder.linear2)}
 
 
 def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
@@ -117,7 +124,7 @@ def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[s
     if type(module) not in (nn.Conv2d, nn.Linear):
         return f"{type(module).__name__} layers are not supported"
     if name in shared:
-        return f"its weight is shared with {shared[name]!r}"
+        return f"its weight or bias is shared with {shared[name]!r}"
     if name not in calls:
         return "the example input does not run it"
     groups = getattr(module, "groups", 1)
