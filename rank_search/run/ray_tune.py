@@ -34,7 +34,8 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C reaches us, and ends in ray.shutdown()
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a banner whatever the verbosity
     os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(config.run.workers))
     import ray
     from ray import tune

@@ -103,9 +103,9 @@ class _Problem:
         """Takes the cheapest steps down, by value lost per relative violation removed, until the selection fits."""
         selection = selection.copy()
         while not self.fits(selection):
-            over = np.maximum(self.cost(selection) - self.capacity, 0) / self.scale
-            saved = (self.costs[selection][self.layer] - self.costs) / self.scale
-            removed = np.where(over > 0, np.minimum(saved, over), np.minimum(saved, 0)).sum(1)
+            over = self.cost(selection) - self.capacity
+            left = np.maximum(over + self.costs - self.costs[selection][self.layer], 0)
+            removed = ((np.maximum(over, 0) - left) / self.scale).sum(1)
             lost = np.maximum(self.values - self.values[selection][self.layer], 0)
             with np.errstate(divide="ignore", invalid="ignore"):
                 price = np.where(removed > 1e-15, lost / removed, np.inf)

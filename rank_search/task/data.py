@@ -79,7 +79,8 @@ class Data:
             images: uint8 ``[B, C, H, W]``.
 
         Returns:
-            float32 ``[B, C, H, W]``, on the same device.
+            float32 ``[B, C, H, W]``, on the same device, channels last in memory: convolutions on a CPU take about half
+            the time then.
 
         Raises:
             DataError: if the images are of another dtype or number of channels.
@@ -87,7 +88,8 @@ class Data:
         self._check_images(images)
         mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
         std = torch.tensor(self.std, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
-        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+        normalised = images.to(torch.float32).div_(255).sub_(mean).div_(std)
+        return normalised.contiguous(memory_format=torch.channels_last)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Shifts and mirrors each image at random, as ``crop`` and ``flip`` say.

@@ -98,7 +98,7 @@ def train(
     optimiser = torch.optim.SGD(
         _groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
     )
-    per_epoch = math.ceil(len(data.train) / recipe.batch_size)
+    per_epoch = math.ceil((len(data.train) - 1) / recipe.batch_size)  # a single image left over joins a batch
     total = recipe.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, total, recipe.warmup))
     if teacher is not None:
@@ -114,7 +114,7 @@ def train(
             step += 1
             if not torch.isfinite(loss):
                 raise EvaluationError(
-                    f"the training loss became {float(loss)} at step {step} of {total}; "
+                    f"the training loss became {float(loss.detach())} at step {step} of {total}; "
                     f"lower finetune lr ({recipe.lr}) or clip"
                 )
             optimiser.zero_grad(set_to_none=True)
