@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         register_decomposition,
         save,
     )
-    from rank_search.task import Data, Limits, Recipe, Task, load_data, load_model
+    from rank_search.task import Data, Limits, Recipe, Task, load_data, load_model, train
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ _HOME = {
         "register_decomposition",
         "save",
     ],
-    "rank_search.task": ["Data", "Limits", "Recipe", "Task", "load_data", "load_model"],
+    "rank_search.task": ["Data", "Limits", "Recipe", "Task", "load_data", "load_model", "train"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -81,6 +81,7 @@ __all__ = [
     "register_searcher",
     "save",
     "search",
+    "train",
 ]
 
 

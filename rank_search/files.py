@@ -80,7 +80,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save
 
     content = save(
-        {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}, dict(metadata or {})
+        {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()},
+        dict(metadata) if metadata else None,
     )
     write_atomically(path, lambda temporary: _write_bytes(temporary, content))
 

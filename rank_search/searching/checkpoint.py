@@ -45,8 +45,9 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor | np.ndarray):
-        tensors[where] = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
-        return {_ARRAY if isinstance(value, np.ndarray) else _TENSOR: where}
+        name = f"{len(tensors)}{where}"  # the place alone is not unique: a key may hold a slash
+        tensors[name] = _as_tensor(value, where)
+        return {_ARRAY if isinstance(value, np.ndarray) else _TENSOR: name}
     if isinstance(value, Mapping):
         return {str(key): _flatten(item, f"{where}/{key}", tensors) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -56,6 +57,18 @@ def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"the state holds a {type(value).__name__} at {where or '/'}; use JSON values, arrays and tensors")
+
+
+def _as_tensor(value: Tensor | np.ndarray[Any, Any], where: str) -> Tensor:
+    """The value as a tensor that the file can hold."""
+    kind = f"{value.dtype} array" if isinstance(value, np.ndarray) else f"{value.layout} {value.dtype} tensor"
+    try:
+        tensor = torch.from_numpy(np.array(value, order="C")) if isinstance(value, np.ndarray) else value
+    except (TypeError, ValueError):
+        raise TypeError(f"the state holds a {kind} at {where}; use booleans and numbers of this machine") from None
+    if tensor.layout != torch.strided or tensor.dtype == torch.complex128:
+        raise TypeError(f"the state holds a {kind} at {where}; use dense tensors, complex ones as complex64")
+    return tensor
 
 
 def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,14 @@ def run_search(
     """
     task, meter = searcher.task, searcher.task.meter
     steps: list[Step] = []
+    ended, idle = None, 0
     if checkpoint is not None and checkpoint.exists():
         state = load_state(checkpoint)
+        idle = int(state["idle"])
         steps = [_step_from(record) for record in state["steps"]]
         meter.load(state["meter"])
         task.restore_used(state["used"])
-        searcher.load_state_dict(state["searcher"])
-    ended, idle = None, 0
+        _guarded(searcher, lambda: searcher.load_state_dict(state["searcher"]))
     while ended is None:
         if _guarded(searcher, lambda: searcher.done):
             ended = "done"
@@ -107,7 +109,7 @@ def run_search(
             idle = 0 if better or not proposal.cached else idle + 1
             steps.append(step)
             if checkpoint is not None:
-                _save(checkpoint, searcher, steps)
+                _save(checkpoint, searcher, steps, idle)
             after_step(step)
         if idle >= IDLE_STEPS:
             ended = f"nothing new in {IDLE_STEPS} steps"
@@ -135,17 +137,20 @@ def incumbent(steps: list[Step]) -> Step | None:
 
 
 def _checked(searcher: Searcher, task: Task, proposal: Proposal, steps: list[Step], meter: Meter) -> Step:
-    assert proposal.plan is not None
     number = len(steps) + 1
+    if not isinstance(proposal.plan, RankPlan):
+        kind = type(proposal.plan).__name__
+        raise SearcherError(f"{_name(searcher)} proposed a {kind} at step {number}, not a RankPlan")
     try:
         cost = task.admit(proposal.plan)
     except RankSearchError as error:
         raise SearcherError(
             f"{_name(searcher)} proposed a plan that is not allowed, at step {number}: {error}"
         ) from error
-    if proposal.score is not None and not math.isfinite(proposal.score):
+    score: Any = proposal.score
+    if score is not None and not (isinstance(score, Real) and math.isfinite(score)):
         raise SearcherError(
-            f"{_name(searcher)} returned the score {proposal.score} at step {number}: a score is finite or None"
+            f"{_name(searcher)} returned the score {score!r} at step {number}: a score is a finite number or None"
         )
     before = steps[-1].incumbent_score if steps else None
     scores = [score for score in (before, proposal.score) if score is not None]
@@ -159,7 +164,8 @@ def _guarded(searcher: Searcher, call: Callable[[], Any]) -> Any:
     except (LimitReached, SearcherError, StorageError):
         raise
     except Exception as error:
-        raise SearcherError(f"{_name(searcher)} raised {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise SearcherError(f"{_name(searcher)} raised {type(error).__name__}: {reason}") from error
 
 
 def _why_none(steps: list[Step], ended: str) -> str:
@@ -169,10 +175,11 @@ def _why_none(steps: list[Step], ended: str) -> str:
     return f"it proposed nothing; ended: {ended}"
 
 
-def _save(path: Path, searcher: Searcher, steps: list[Step]) -> None:
+def _save(path: Path, searcher: Searcher, steps: list[Step], idle: int) -> None:
     task = searcher.task
     state = {
         "steps": [_record(step) for step in steps],
+        "idle": idle,
         "meter": task.meter.reading(),
         "used": task.used(),
         "searcher": _guarded(searcher, searcher.state_dict),

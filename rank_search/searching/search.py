@@ -35,7 +35,8 @@ def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **optio
     except RankSearchError:
         raise
     except Exception as error:
-        raise SearcherError(f"{cls.__name__}(...) raised {type(error).__name__}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise SearcherError(f"{cls.__name__}(...) raised {type(error).__name__}: {reason}") from error
 
 
 def check_options(cls: type[Searcher], options: dict[str, Any]) -> None:

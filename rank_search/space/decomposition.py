@@ -83,7 +83,9 @@ def decomposition(name: str) -> Decomposition:
     Raises:
         UnknownNameError: if there is none.
     """
-    return decompositions.get(name)()
+    form = decompositions.get(name)()
+    form.name = name  # type: ignore[misc]  # plans name a form as it was asked for, "module:Class" included
+    return form
 
 
 def register_decomposition(name: str) -> Callable[[type[Any]], type[Any]]:

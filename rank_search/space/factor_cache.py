@@ -43,4 +43,4 @@ class FactorCache:
         digest = hashlib.sha256(f"{form.name} {form.version} {tuple(weight.shape)} {ranks.shape}".encode())
         digest.update(ranks.tobytes())
         digest.update(weight.numpy().tobytes())
-        return f"{form.name}-{digest.hexdigest()[:32]}"
+        return f"{form.name.split(':')[-1]}-{digest.hexdigest()[:32]}"

@@ -275,8 +275,9 @@ class RankSpace:
     def project(self, plan: RankPlan, budget: Budget) -> RankPlan:
         """The plan itself if it meets the budget, else a plan near it that does.
 
-        Near is in the coordinates of :meth:`encode`: the sum over layers of squared steps, and a fixed price for
-        changing a layer's form. It is a knapsack with that distance as its value.
+        Near is in the coordinates of :meth:`encode`: the sum over layers of squared steps; changing a layer's
+        form costs a fixed price plus the squared relative change of its parameters. It is a knapsack with that
+        distance as its value.
         """
         rows = self.indices(plan)
         limits = budget.limits(self.dense_cost)

@@ -6,7 +6,7 @@ from rank_search.task.image_set import ImageSet
 from rank_search.task.load_data import load_data
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.models import load_model
-from rank_search.task.recipe import Recipe
+from rank_search.task.recipe import Recipe, train
 from rank_search.task.task import Task
 
-__all__ = ["Data", "Evaluation", "ImageSet", "Limits", "Meter", "Recipe", "Task", "load_data", "load_model"]
+__all__ = ["Data", "Evaluation", "ImageSet", "Limits", "Meter", "Recipe", "Task", "load_data", "load_model", "train"]

@@ -72,7 +72,7 @@ def train(
     model: nn.Module,
     data: Data,
     recipe: Recipe,
-    seed: int,
+    seed: int = 0,
     teacher: nn.Module | None = None,
     charge: Callable[[int], None] = lambda images: None,
     after_epoch: Callable[[int, float], None] = lambda epoch, loss: None,

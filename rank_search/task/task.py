@@ -102,7 +102,9 @@ class Task:
             if row:
                 form = options.forms[options.form[row]]
                 rows = options.ranks[row : row + 1, : len(form.modes)]
-                total += float(form.errors(options.layer, options.analysis(form), rows)[0]) / max(options.energy, 1e-300)
+                total += float(form.errors(options.layer, options.analysis(form), rows)[0]) / max(
+                    options.energy, 1e-300
+                )
         return total
 
     def compress(self, plan: RankPlan) -> nn.Module:
