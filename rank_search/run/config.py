@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,8 +110,6 @@ class Config(_Section):
     @field_validator("tasks")
     @classmethod
     def _names(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        import re
-
         for name in tasks:
             if not re.match(NAME, name):
                 raise ValueError(f"the task name {name!r} becomes a folder name: use letters, digits and _ . + -")
@@ -131,6 +130,13 @@ class Config(_Section):
             if titles.count(title) > 1:
                 raise ValueError(f"{title!r} stands twice; give each arm a label of its own")
         return searchers
+
+    @field_validator("limits")
+    @classmethod
+    def _bounded(cls, limits: Limits) -> Limits:
+        if limits == Limits():
+            raise ValueError("give at least one limit, e.g. evaluations: 32; without any a search may never end")
+        return limits
 
     @field_validator("seeds")
     @classmethod

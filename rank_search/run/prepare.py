@@ -45,6 +45,7 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         InvalidInputError: for anything in the config that cannot work, infeasible budgets among it.
     """
     section = config.tasks[name]
+    _check_section(config, section)
     data = load_data(section.data.name, **section.data.options)
     stored = folder / DENSE_WEIGHTS
     if stored.exists():
@@ -79,16 +80,9 @@ def dense_model(section: TaskConfig, data: Data) -> nn.Module:
     """The dense network with its weights: from the file, or trained on the spot and cached for this user.
 
     Raises:
-        ConfigError: if the config gives neither, or both.
         WeightsError: if the file does not fit.
     """
     settings = section.model
-    if (settings.weights is None) == (settings.train is None):
-        given = "neither" if settings.weights is None else "both"
-        raise ConfigError(
-            f"the model {settings.name!r} needs its weights: set model.weights to a .safetensors or .pt file, or "
-            f"model.train to train it on the spot ({given} was given); e.g. --set tasks.NAME.model.weights=FILE"
-        )
     if settings.weights is not None:
         return _with_weights(section, Path(settings.weights))
     assert settings.train is not None
@@ -114,6 +108,31 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rank-search"
+
+
+def _check_section(config: Config, section: TaskConfig) -> None:
+    """Says what is still to be set before anything is loaded.
+
+    Raises:
+        ConfigError: if weights, data files or the device are missing.
+    """
+    settings = section.model
+    if (settings.weights is None) == (settings.train is None):
+        given = "neither" if settings.weights is None else "both"
+        raise ConfigError(
+            f"the model {settings.name!r} needs its weights: set model.weights to a .safetensors or .pt file, or "
+            f"model.train to train it on the spot ({given} was given); e.g. --set tasks.NAME.model.weights=FILE"
+        )
+    unset = [
+        key for key, value in section.data.options.items() if value is None and key in ("train", "validation", "root")
+    ]
+    if unset:
+        raise ConfigError(
+            f"the data set {section.data.name!r} needs {' and '.join(unset)}: give the path, e.g. "
+            f"--set tasks.NAME.data.{unset[0]}=PATH"
+        )
+    if config.run.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("run.device is cuda, but torch finds no CUDA device here; set run.device=cpu")
 
 
 def _with_weights(section: TaskConfig, path: Path) -> nn.Module:

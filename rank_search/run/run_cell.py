@@ -61,7 +61,6 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     searching = base.under(cell.budget, cell.seed, config.limits)
     searcher = make_searcher(searching, cell.searcher.name, cell.seed, **cell.searcher.options)
     result = run_search(searcher, place / CHECKPOINT_FILE, after_step)
-    write_text(place / PLAN_FILE, result.plan.to_json())
     write_text(place / STEPS_FILE, to_csv(STEP_COLUMNS, [_step_row(step, dense) for step in result.steps]))
 
     common = base.under(cell.budget, cell.seed)
@@ -76,6 +75,7 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
         test = validate(tuned, common.data, prepared.test)
     common.admit(result.plan)
     save(tuned, place)
+    write_text(place / PLAN_FILE, result.plan.to_json())  # the same plan, with its dense layers spelled out
     return {
         **_kept(result.cost, dense),
         "accuracy_before": before.accuracy,

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from rank_search.errors import PlanError, WeightsError
-from rank_search.files import read_json, read_tensors, write_json, write_tensors
+from rank_search.files import read_json, read_tensors, write_tensors, write_text
 from rank_search.plugins import nearest
 from rank_search.space.decomposition import Decomposition, decomposition
 from rank_search.space.layer import Layer
@@ -91,7 +91,7 @@ def save(compressed: nn.Module, folder: str | Path) -> Path:
     folder = Path(folder)
     plan = plan_of(compressed)
     write_tensors(folder / WEIGHTS_FILE, compressed.state_dict(), {"plan": plan.to_json()})
-    write_json(folder / PLAN_FILE, plan.to_dict())
+    write_text(folder / PLAN_FILE, plan.to_json())
     return folder
 
 

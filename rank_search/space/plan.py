@@ -81,8 +81,9 @@ class RankPlan(Mapping[str, Choice]):
         }
 
     def to_json(self) -> str:
-        """The plan as JSON text, layers in the plan's order; equal plans of one space give equal text."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
+        """The plan as JSON text, a line per layer in the plan's order; equal plans of one space give equal text."""
+        lines = (f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str | Mapping[str, Any]) -> RankPlan:

@@ -57,7 +57,10 @@ CASES = {
     "negative budget": ({"budgets": "[{macs: -0.3}]"}, r"budget macs=-0.3 is not allowed"),
     "fraction above 1": ({"budgets": "[{macs: 1.5}]"}, r"budget macs=1.5 is above 1 as a fraction"),
     "unknown metric": ({"budgets": "[{flops: 0.5}]"}, r"unknown budget metric 'flops'"),
-    "infeasible budget": ({"budgets": "[{macs: 0.001}]"}, r"no plan .* meets the budget macs=0.001: the smallest .* 0\.\d+"),
+    "infeasible budget": (
+        {"budgets": "[{macs: 0.001}]"},
+        r"no plan .* meets the budget macs=0.001: the smallest .* 0\.\d+",
+    ),
     "infeasible pair": ({"budgets": "[{macs: 0.5, params: 10}]"}, r"the smallest reachable is \d+ params"),
     "no decomposable layer": (
         {DIGITS + "model": "{name: 'broken_plugins:only_norms', train: {epochs: 0}}"},
