@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -44,7 +45,10 @@ class Uniform(Searcher):
         if len(self._plans) == 1:
             return Proposal(plan)
         if self.task.data is None:
-            return Proposal(plan, self.task.weight_error(plan))
+            error = self.task.weight_error(plan)
+            if math.isinf(error):
+                return Proposal(plan, failure="no finite fit was found for one of its ranks")
+            return Proposal(plan, error)
         outcome = evaluate(self.task, plan)
         return Proposal(plan, outcome.score, outcome.accuracy, outcome.failure)
 

@@ -91,7 +91,7 @@ def run_search(
         if _guarded(searcher, lambda: searcher.done):
             ended = "done"
             break
-        ended = meter.exhausted()
+        ended = meter.exhausted() or (f"nothing new in {IDLE_STEPS} steps" if idle >= IDLE_STEPS else None)
         if ended is not None:
             break
         try:
@@ -111,8 +111,6 @@ def run_search(
             if checkpoint is not None:
                 _save(checkpoint, searcher, steps, idle)
             after_step(step)
-        if idle >= IDLE_STEPS:
-            ended = f"nothing new in {IDLE_STEPS} steps"
     best = incumbent(steps)
     if best is None or best.proposal.plan is None:
         raise SearcherError(f"{_name(searcher)} found no plan ({_why_none(steps, ended or 'done')})")
