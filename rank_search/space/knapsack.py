@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+from scipy.sparse import csr_array
 
 from rank_search.space.decomposition import FloatArray, IntArray
 
@@ -43,7 +44,7 @@ def solve(values: Sequence[FloatArray], costs: Sequence[FloatArray], capacity: F
         capacity: ``[metrics]``.
 
     Returns:
-        The best selection found, or None when no feasible one was found.
+        The best selection found, or None when there is no feasible one (with several metrics: by ``milp``'s proof).
     """
     least = [float(np.min(value, initial=np.inf, where=np.isfinite(value))) for value in values]
     if not np.isfinite(least).all():  # a layer without an allowed option
@@ -58,6 +59,8 @@ def solve(values: Sequence[FloatArray], costs: Sequence[FloatArray], capacity: F
             improved = problem.exchange(problem.fill(repaired), near)
             if best is None or problem.value(improved) < problem.value(best):
                 best = improved
+    if best is None:
+        best = problem.any_fitting()
     if best is None:
         return None
     indices = problem.option[best]
@@ -114,6 +117,22 @@ class _Problem:
                 return None
             selection[self.layer[row]] = row
         return selection
+
+    def any_fitting(self) -> IntArray | None:
+        """Some selection that fits several capacities at once, or None: greedy repair can miss a tight one."""
+        if len(self.scale) == 1 or (np.minimum.reduceat(self.costs, self.starts).sum(0) > self.capacity).any():
+            return None
+        one_per_layer = csr_array((np.ones(len(self.layer)), (self.layer, np.arange(len(self.layer)))))
+        answer = milp(
+            (self.costs / self.scale).sum(1),
+            integrality=np.ones(len(self.layer)),
+            bounds=Bounds(0, 1),
+            constraints=[LinearConstraint(one_per_layer, 1, 1), LinearConstraint(self.costs.T, -np.inf, self.capacity)],
+        )
+        if answer.x is None:
+            return None
+        found: IntArray = np.flatnonzero(answer.x > 0.5)
+        return self.fill(found) if len(found) == len(self.starts) and self.fits(found) else None
 
     def fill(self, selection: IntArray) -> IntArray:
         """Spends what is left of the capacity, by best value gained per relative cost."""

@@ -258,3 +258,16 @@ def test_equal_values_with_one_metric_take_the_cheapest_option_if_nothing_else_f
     assert found is not None
     assert found.indices.tolist() == [1, 1, 1]
     assert found.value == found.lower_bound == 0
+
+
+def test_two_tight_capacities_at_once_are_met_whenever_they_can_be() -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(150):
+        sizes = rng.integers(2, 6, rng.integers(2, 5))
+        values = [rng.random(size) for size in sizes]
+        costs = [rng.integers(1, 30, (size, 2)).astype(float) for size in sizes]
+        some = [cost[rng.integers(len(cost))] for cost in costs]
+        capacity = np.sum(some, axis=0)
+        solution = solve(values, costs, capacity)
+        assert solution is not None
+        assert (sum(cost[i] for cost, i in zip(costs, solution.indices, strict=True)) <= capacity).all()
