@@ -23,7 +23,7 @@ SHORTEST_NAME = 8
 ABSENT = "–"
 LEGEND = (
     "Kept cost and accuracy in %. Accuracy: mean ± half width of the 95 % Student-t interval over seeds.",
-    "Images: those the search saw, forward and in training, in thousands. 2/3: seeds done of those tried.",
+    "Images: those the search saw, forward and in training, in thousands.",
 )
 
 
@@ -44,6 +44,7 @@ def render(board: pd.DataFrame, console: Console) -> None:
     failures = [line for lines in board["failures"] for line in lines]
     if failures:
         plural = "s" * (len(failures) > 1)
+        console.print(Text("2/3 beside a searcher: seeds done of those tried.", style="dim"))
         console.print(
             Text(f"\n{len(failures)} cell{plural} failed (results.csv has the whole reasons):", style="bold red")
         )
