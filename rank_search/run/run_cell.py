@@ -11,6 +11,7 @@ from rank_search.files import write_json, write_text
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.folder import CHECKPOINT_FILE, PLAN_FILE, RESULT_FILE, STEP_COLUMNS, STEPS_FILE, RunFolder, to_csv
+from rank_search.run.memory import release_memory
 from rank_search.run.prepare import Prepared, load_prepared
 from rank_search.searching import SearchResult, Step, make_searcher, run_search
 from rank_search.space import save
@@ -47,6 +48,8 @@ def run_cell(
         raise
     except RankSearchError as error:
         row |= {"status": "failed", "reason": " ".join(str(error).split())}
+    finally:
+        release_memory()
     write_json(place / RESULT_FILE, row)
     return row
 
