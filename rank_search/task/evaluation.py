@@ -52,10 +52,10 @@ def validate(model: nn.Module, data: Data, images: ImageSet) -> Evaluation:
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replaces batch norm's running statistics by the plain average over the given inputs; nothing else changes.
+    """Replaces batch norm's running statistics by the plain average over the given batches; nothing else changes.
 
-    A compressed layer shifts the statistics that its batch norm has stored; this is worth up to 40 points of accuracy
-    before any training (docs/peers.md of the project's founders, measured on a ResNet-20).
+    Every batch weighs the same: give batches of one size. A compressed layer shifts the statistics that its batch norm
+    has stored; recalibration is worth up to 40 points of accuracy before any training (measured on a ResNet-20).
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]

@@ -94,7 +94,22 @@ def train(
     if recipe.epochs == 0:
         return model.eval()
     device = device_of(model)
-    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout and stochastic depth draw from the global generator
+        _run_epochs(model, data, recipe, torch.Generator().manual_seed(seed), teacher, charge, after_epoch)
+    return model.eval()
+
+
+def _run_epochs(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    generator: torch.Generator,
+    teacher: nn.Module | None,
+    charge: Callable[[int], None],
+    after_epoch: Callable[[int, float], None],
+) -> None:
+    device = device_of(model)
     optimiser = torch.optim.SGD(
         _groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
     )
@@ -124,7 +139,6 @@ def train(
             schedule.step()
             losses.append(float(loss.detach()))
         after_epoch(epoch, sum(losses) / len(losses))
-    return model.eval()
 
 
 def _loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:

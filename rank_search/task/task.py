@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ class Task:
         budget: hard; every oracle refuses a plan over it.
         data: None for searches that need only the weights. A test set in it is dropped.
         recipe: the common fine-tune.
-        seed: of fixed subsets and of the fine-tune.
+        seed: of the fine-tune; the fixed subsets are the same for every seed.
         evaluation_images: size of the fixed validation subset that :meth:`evaluate` uses; None is all.
         recalibration_images: training images for batch-norm recalibration; 0 leaves batch norm alone.
 
@@ -199,8 +200,10 @@ class Task:
 
     def _build(self, plan: RankPlan) -> nn.Module:
         compressed = self.space.compress(self.model, plan)
-        if self.data is not None and self._calibration_images(plan):
-            recalibrate(compressed, (inputs for inputs, _ in self.data.batches(self._subset()[0], BATCH)))
+        images = self._calibration_images(plan)
+        if self.data is not None and images:
+            size = math.ceil(images / math.ceil(images / BATCH))  # batches of equal size: each weighs the same
+            recalibrate(compressed, (inputs for inputs, _ in self.data.batches(self._subset()[0], size)))
         return compressed.eval()
 
     def _calibration_images(self, plan: RankPlan) -> int:
