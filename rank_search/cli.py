@@ -42,10 +42,10 @@ def list_plugins() -> None:
         console.print(f"[bold]{title}[/bold]")
         for name, found in registry.listing().items():
             if isinstance(found, PluginError):
-                console.print(f"  {name:12} [red]broken[/red]: {found}", highlight=False, soft_wrap=True)
+                console.print(f"  {name:12} broken: {found}", highlight=False, markup=False, soft_wrap=True)
             else:
                 summary = (found.__doc__ or "").strip().splitlines()[0] if found.__doc__ else ""
-                console.print(f"  {name:12} {summary}", highlight=False, soft_wrap=True)
+                console.print(f"  {name:12} {summary}", highlight=False, markup=False, soft_wrap=True)
     console.print("[bold]configs[/bold]")
     for name in installed_configs():
         console.print(f"  {name}", highlight=False)
@@ -107,9 +107,8 @@ def search(
     )
     if row["test_accuracy"] is not None:
         console.print(f"test accuracy: dense {row['dense_test_accuracy']:.2%}, compressed {row['test_accuracy']:.2%}")
-    console.print(
-        f'saved in {output}; load it with rank_search.load("{output}", factory)', highlight=False, soft_wrap=True
-    )
+    said = f'saved in {output}; load it with rank_search.load("{output}", factory)'
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -124,6 +123,7 @@ def bench(
     from rank_search.run.bench import bench as run_bench
     from rank_search.run.config import load_config
     from rank_search.run.progress import LiveProgress
+    from rank_search.run.tracking import database_uri
 
     console = _console()
     loaded = load_config(config, settings)
@@ -131,13 +131,15 @@ def bench(
     try:
         folder = run_bench(loaded, where, resume, in_process, LiveProgress(console))
     except KeyboardInterrupt:
-        console.print(f"\ninterrupted; finished cells are kept: go on with the same command and --resume ({where})")
+        kept = f"finished cells are kept: go on with the same command and --resume ({where})"
+        said = kept if where.exists() else "nothing was started"
+        console.print(f"\ninterrupted; {said}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     _report(folder, console)
-    uri = loaded.run.tracking or f"sqlite:///{folder / 'mlflow.db'}"
+    uri = loaded.run.tracking or database_uri(folder)
     if uri.startswith("sqlite:"):
         ui = f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}"
-        console.print(f"MLflow:  {ui}", highlight=False, soft_wrap=True)
+        console.print(f"MLflow:  {ui}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -151,16 +153,18 @@ def _report(folder: Path, console: Console) -> None:
 
     render(leaderboard(read_results(folder)), console)
     plots = write_plots(folder)
-    console.print(f"results: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"results: {folder}", highlight=False, markup=False, soft_wrap=True)
     if plots:
-        console.print(f"plots:   {plots[0].parent} ({len(plots)} PNG files)", highlight=False, soft_wrap=True)
+        console.print(
+            f"plots:   {plots[0].parent} ({len(plots)} PNG files)", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--input {text!r} is not a list of whole numbers, e.g. 3,224,224") from None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--input {text!r} is not a list of sizes, e.g. 3,224,224")
+    return tuple(int(part) for part in parts)
 
 
 def _console() -> Console:

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turns an ``OSError`` of the operating system into one readable ``StorageError`` that names the path."""
     try:
         yield
     except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else (error.strerror or str(error))
+        reason = "the disk is full" if error.errno in DISK_FULL else (error.strerror or str(error))
         raise StorageError(
             f"cannot write {path}: {reason}; free some space or choose another folder, then run again"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rank_search.space import METRICS, RankSpace
@@ -16,7 +17,9 @@ def print_space(space: RankSpace, title: str, console: Console) -> None:
         title: its name.
         console: where to print.
     """
-    table = Table(title=f"{title}: {len(space.layers)} layers in the space, {len(space.skipped)} left as they are")
+    table = Table(
+        title=f"{escape(title)}: {len(space.layers)} layers in the space, {len(space.skipped)} left as they are"
+    )
     for heading in ("layer", "shape", "form: largest ranks"):
         table.add_column(heading, no_wrap=True)
     for heading in ("options", *METRICS):
@@ -27,14 +30,14 @@ def print_space(space: RankSpace, title: str, console: Console) -> None:
         ]
         costs = [f"{cost:,}" for cost in options.costs[0].tolist()]
         shape = "x".join(map(str, options.layer.shape))
-        table.add_row(options.layer.name, shape, "  ".join(largest), f"{len(options):,}", *costs)
+        table.add_row(escape(options.layer.name), shape, "  ".join(largest), f"{len(options):,}", *costs)
     console.print(table)
     if space.skipped:
         skipped = Table(title="left as they are")
         skipped.add_column("layer", no_wrap=True)
         skipped.add_column("reason")
         for name, reason in space.skipped.items():
-            skipped.add_row(name, reason)
+            skipped.add_row(escape(name), escape(reason))
         console.print(skipped)
     dense, least = space.dense_cost, space.smallest_cost
     console.print(

@@ -26,7 +26,10 @@ def read_config(source: str | Path) -> dict[str, Any]:
     """
     name, path = str(source), Path(source)
     if path.is_file():
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{name} cannot be read as text: {error}") from None
     elif name in installed_configs():
         text = resources.files("rank_search.configs").joinpath(f"{name}.yaml").read_text()
     else:

@@ -18,7 +18,7 @@ from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
-PLAN_FILE, STEPS_FILE, RESULT_FILE, CHECKPOINT_FILE = "plan.json", "steps.csv", "result.json", "search.safetensors"
+STEPS_FILE, RESULT_FILE, CHECKPOINT_FILE = "steps.csv", "result.json", "search.safetensors"
 
 RESULT_COLUMNS = (
     "cell",
@@ -83,8 +83,12 @@ class RunFolder:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             what = "holds a run" if (self.path / CONFIG_FILE).exists() else "is not empty"
             raise RunError(f"{self.path} {what}: give another folder with --output, or go on with --resume")
-        write_json(self.path / RUN_FILE, {"id": uuid.uuid4().hex})
-        write_text(self.path / CONFIG_FILE, config.to_yaml())
+        try:
+            write_json(self.path / RUN_FILE, {"id": uuid.uuid4().hex})
+            write_text(self.path / CONFIG_FILE, config.to_yaml())
+        except BaseException:
+            self.remove()
+            raise
 
     def reopen(self, config: Config) -> None:
         """Goes on with a run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rank_search.run.cells import Cell
@@ -43,5 +44,6 @@ class Observers(Observer):
             observer.finish(cell, row)
 
     def end(self, complete: bool) -> None:
-        for observer in self._observers:
-            observer.end(complete)
+        with ExitStack() as stack:  # each hears of the end, whatever another raises
+            for observer in reversed(self._observers):
+                stack.callback(observer.end, complete)

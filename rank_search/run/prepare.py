@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rank_search import __version__
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.files import read_json, write_json, write_tensors
 from rank_search.run.config import Config, TaskConfig
 from rank_search.space import Budget, RankSpace
+from rank_search.space.trace import trace
 from rank_search.task import Data, ImageSet, Task, load_data, load_model
 from rank_search.task.evaluation import validate
 from rank_search.task.recipe import train
@@ -51,7 +52,7 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
     if stored.exists():
         model = _with_weights(section, stored)
     else:
-        model = dense_model(section, data)
+        model = dense_model(section, data, config.run.device)
         write_tensors(stored, model.state_dict())
     model.to(config.run.device)
     task = _task(config, section, model, data, folder)
@@ -76,7 +77,7 @@ def load_prepared(config: Config, name: str, folder: Path) -> Prepared:
     return Prepared(_task(config, section, model, data, folder), data.test, read_json(folder / DENSE_FACTS))
 
 
-def dense_model(section: TaskConfig, data: Data) -> nn.Module:
+def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Module:
     """The dense network with its weights: from the file, or trained on the spot and cached for this user.
 
     Raises:
@@ -86,20 +87,33 @@ def dense_model(section: TaskConfig, data: Data) -> nn.Module:
     if settings.weights is not None:
         return _with_weights(section, Path(settings.weights))
     assert settings.train is not None
-    key = json.dumps([__version__, settings.model_dump(mode="json"), section.data.model_dump(mode="json")])
-    cached = cache_folder() / "dense" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = load_model(settings.name, **settings.options)
+    trace(model, _example(data))  # a network that cannot run these images is found before it is trained
+    cached = cache_folder() / "dense" / f"{_training_key(section, model, data, device)}.safetensors"
     if cached.exists():
         try:
             return _with_weights(section, cached)
         except InvalidInputError:
             cached.unlink(missing_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = load_model(settings.name, **settings.options)
-    train(model, data, settings.train, seed=0)
+    train(model.to(device), data, settings.train, seed=0)
     check_finite(model)
     write_tensors(cached, model.state_dict())
     return model
+
+
+def _training_key(section: TaskConfig, model: nn.Module, data: Data, device: str) -> str:
+    """A hash of all that the training starts from: network, images, recipe, device."""
+    facts = [__version__, repr(model), str(section.model.train), device, str(data.mean), str(data.std)]
+    digest = hashlib.sha256(json.dumps([*facts, data.crop, data.flip]).encode())
+    for tensor in (*model.state_dict().values(), data.train.images, data.train.labels):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _example(data: Data) -> Tensor:
+    return torch.zeros(1, *data.train.images.shape[1:])
 
 
 def cache_folder() -> Path:
@@ -142,9 +156,8 @@ def _with_weights(section: TaskConfig, path: Path) -> nn.Module:
 
 
 def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> Task:
-    example = torch.zeros(1, *data.train.images.shape[1:])
     space = RankSpace.from_model(
-        model, example, section.space.forms, section.space.include, section.space.exclude, cache=folder / FACTORS
+        model, _example(data), section.space.forms, section.space.include, section.space.exclude, cache=folder / FACTORS
     )
     return Task(
         model,
@@ -161,5 +174,6 @@ def untrained_space(section: TaskConfig) -> RankSpace:
     """The rank space of a task without its weights: layers, options and costs do not depend on them."""
     data = load_data(section.data.name, **section.data.options)
     model = load_model(section.model.name, **section.model.options)
-    example = torch.zeros(1, *data.train.images.shape[1:])
-    return RankSpace.from_model(model, example, section.space.forms, section.space.include, section.space.exclude)
+    return RankSpace.from_model(
+        model, _example(data), section.space.forms, section.space.include, section.space.exclude
+    )

@@ -56,8 +56,10 @@ class LiveProgress(Observer):
         if row["status"] == "done":
             said = f"kept {row['kept_macs']:.3f} MACs, validation {row['val_accuracy']:.2%}"
         else:
-            said = f"[red]failed[/red]: {row['reason']}"
-        self._console.print(f"{self._done:>4}/{self._total} {cell.id}: {said}{self._left()}", highlight=False)
+            said = f"failed: {row['reason']}"
+        self._console.print(
+            f"{self._done:>4}/{self._total} {cell.id}: {said}{self._left()}", highlight=False, markup=False
+        )
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, left=self._left().lstrip(", "))
         self._refresh()

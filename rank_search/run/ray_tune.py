@@ -64,13 +64,17 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
                 failure_config=tune.FailureConfig(max_failures=config.run.retries),
             ),
         ).fit()
+    except ray.exceptions.RayError as error:
+        raise RunError(f"Ray failed: {_line(error)}; finished cells are kept: use --resume") from error
+    except tune.TuneError as error:
+        raise RunError(f"Ray Tune failed: {_line(error)}; finished cells are kept: use --resume") from error
     finally:
         if started_here:
             ray.shutdown()
         shutil.rmtree(storage, ignore_errors=True)
     if callback.fatal is not None:
         raise StorageError(callback.fatal)
-    lost = [str(error).strip().splitlines()[-1] for error in results.errors]
+    lost = [_line(error) for error in results.errors]
     if lost:
         raise RunError(
             f"{len(lost)} cells could not be run, the first: {lost[0]}; finished cells are kept: use --resume"
@@ -86,8 +90,15 @@ def _start(ray: Any, config: Config) -> None:
             ray.init(address="local", num_cpus=config.run.workers * config.run.threads, **quiet)
     except Exception as error:
         where = config.run.ray_address or "this machine"
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RunError(f"Ray cannot be started on {where}: {line}; use --in-process to run without it") from error
+        raise RunError(
+            f"Ray cannot be started on {where}: {_line(error)}; use --in-process to run without it"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    """The last line of an error, where Ray puts the cause, or its type."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str]) -> None:

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from rank_search.errors import RankSearchError, StorageError
-from rank_search.files import write_json, write_text
+from rank_search.files import DISK_FULL, write_json, write_text
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-from rank_search.run.folder import CHECKPOINT_FILE, PLAN_FILE, RESULT_FILE, STEP_COLUMNS, STEPS_FILE, RunFolder, to_csv
+from rank_search.run.folder import CHECKPOINT_FILE, RESULT_FILE, STEP_COLUMNS, STEPS_FILE, RunFolder, to_csv
 from rank_search.run.memory import release_memory
 from rank_search.run.prepare import Prepared, load_prepared
 from rank_search.searching import SearchResult, Step, make_searcher, run_search
 from rank_search.space import save
+from rank_search.space.compress import PLAN_FILE
 from rank_search.task.evaluation import validate
 
-_prepared: dict[tuple[str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
+_prepared: dict[tuple[str, str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
 
 
 def run_cell(
@@ -48,6 +49,10 @@ def run_cell(
         raise
     except RankSearchError as error:
         row |= {"status": "failed", "reason": " ".join(str(error).split())}
+    except Exception as error:  # the user's network or plug-in, out of memory: this cell's fault, the others go on
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise StorageError(f"{error}; free some space, then go on with --resume") from error
+        row |= {"status": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     finally:
         release_memory()
     write_json(place / RESULT_FILE, row)
@@ -55,7 +60,7 @@ def run_cell(
 
 
 def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[Step], None]) -> dict[str, Any]:
-    key = (str(folder.path), cell.task)
+    key = (str(folder.path), folder.id, cell.task)
     if key not in _prepared:
         _prepared[key] = load_prepared(config, cell.task, folder.task(cell.task))
     prepared, place = _prepared[key], folder.cell(cell)

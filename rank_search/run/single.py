@@ -86,7 +86,10 @@ def parse_budget(text: str) -> Budget:
     bounds: dict[str, float | int] = {}
     for part in text.split(","):
         metric, _, value = part.partition("=")
-        number = yaml.safe_load(value) if value else None
+        try:
+            number = yaml.safe_load(value) if value else None
+        except yaml.YAMLError:
+            number = None
         if not isinstance(number, int | float):
             raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3")
         bounds[metric.strip()] = number

@@ -16,9 +16,9 @@ from typing import Any
 from rank_search.errors import TrackingError
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-from rank_search.run.folder import CONFIG_FILE, PLAN_FILE, RESULT_FILE, STEPS_FILE, RunFolder
+from rank_search.run.folder import CONFIG_FILE, RESULT_FILE, STEPS_FILE, RunFolder
 from rank_search.run.observer import Observer
-from rank_search.space.compress import WEIGHTS_FILE
+from rank_search.space.compress import PLAN_FILE, WEIGHTS_FILE
 
 RUN_TAG, CELL_TAG = "rank_search.run", "rank_search.cell"
 PARENT = "bench"
@@ -96,7 +96,7 @@ class MlflowTracking(Observer):
         try:
             self._client().search_experiments(max_results=1)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0][:200]
+            reason = _first_line(error)
             raise TrackingError(
                 f"the tracking server {self._uri} does not answer: {reason}; start it, or run with "
                 "--set run.tracking=none"
@@ -228,10 +228,15 @@ class MlflowTracking(Observer):
         except Exception as error:
             if not self._warned:
                 self._warned = True
-                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                reason = _first_line(error)
                 logging.getLogger("rank_search").warning(
                     "MLflow at %s refused: %s. Results are safe in %s; --resume logs them again.",
                     self._uri,
                     reason,
                     self._folder.path,
                 )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

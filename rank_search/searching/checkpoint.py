@@ -49,7 +49,10 @@ def _flatten(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = _as_tensor(value, where)
         return {_ARRAY if isinstance(value, np.ndarray) else _TENSOR: name}
     if isinstance(value, Mapping):
-        return {str(key): _flatten(item, f"{where}/{key}", tensors) for key, item in value.items()}
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"the state holds the key {key!r} at {where or '/'}; JSON keys are text")
+        return {key: _flatten(item, f"{where}/{key}", tensors) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_flatten(item, f"{where}/{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, np.generic):

@@ -145,14 +145,30 @@ def _checked(searcher: Searcher, task: Task, proposal: Proposal, steps: list[Ste
         raise SearcherError(
             f"{_name(searcher)} proposed a plan that is not allowed, at step {number}: {error}"
         ) from error
-    score: Any = proposal.score
-    if score is not None and not (isinstance(score, Real) and math.isfinite(score)):
-        raise SearcherError(
-            f"{_name(searcher)} returned the score {score!r} at step {number}: a score is a finite number or None"
-        )
+    proposal = replace(
+        proposal,
+        score=_number(searcher, "score", proposal.score, number),
+        accuracy=_number(searcher, "accuracy", proposal.accuracy, number),
+    )
+    _number(searcher, "lower_bound", proposal.info.get("lower_bound"), number)
     before = steps[-1].incumbent_score if steps else None
     scores = [score for score in (before, proposal.score) if score is not None]
     return Step(number, proposal, cost, min(scores, default=None), meter.reading())
+
+
+def _number(searcher: Searcher, what: str, value: Any, step: int) -> float | None:
+    """A value as a plain float, or None.
+
+    Raises:
+        SearcherError: if it is neither None nor a finite number.
+    """
+    if value is None:
+        return None
+    if not (isinstance(value, Real) and math.isfinite(value)):
+        raise SearcherError(
+            f"{_name(searcher)} returned the {what} {value!r} at step {step}: a {what} is a finite number or None"
+        )
+    return float(value)
 
 
 def _guarded(searcher: Searcher, call: Callable[[], Any]) -> Any:
@@ -189,7 +205,7 @@ def _record(step: Step) -> dict[str, Any]:
     plan = step.proposal.plan
     return {
         **asdict(replace(step, proposal=replace(step.proposal, plan=None))),
-        "plan": plan.to_dict() if plan else None,
+        "plan": None if plan is None else plan.to_dict(),
     }
 
 

@@ -25,7 +25,7 @@ class Budget:
 
     bounds: tuple[tuple[str, float | int], ...]
 
-    def __init__(self, **bounds: float | int) -> None:
+    def __init__(self, /, **bounds: float | int) -> None:
         if not bounds:
             raise BudgetError(f"a budget needs at least one of {', '.join(METRICS)}, e.g. macs=0.5")
         for metric, bound in bounds.items():

@@ -103,8 +103,13 @@ def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
             the tensors do not fit.
     """
     folder = Path(folder)
-    model = replace_layers(factory(), RankPlan.from_json(read_json(folder / PLAN_FILE)), None)
-    tensors, _ = read_tensors(folder / WEIGHTS_FILE)
+    plan = RankPlan.from_json(read_json(folder / PLAN_FILE))
+    tensors, header = read_tensors(folder / WEIGHTS_FILE)
+    if "plan" not in header:
+        raise WeightsError(f"{folder / WEIGHTS_FILE} carries no plan: it was not written by rank_search.save")
+    if RankPlan.from_json(header["plan"]) != plan:  # a save over an older one was cut off between its two files
+        raise PlanError(f"{folder / PLAN_FILE} is not the plan of {folder / WEIGHTS_FILE}: save the network again")
+    model = replace_layers(factory(), plan, None)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""CP of a convolution: 1x1, depthwise kh x kw, 1x1 (docs/methods.md, sections 0 and 1)."""
+"""CP of a convolution: 1x1, depthwise kh x kw, 1x1 (docs/methods.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CP(Decomposition):
     CP has no nested optimum, so every rank of a geometric grid is fitted on its own (tensorly ``parafac``, SVD start)
     and its error is measured, not predicted. A fit that is not finite, or worse than the zero tensor, counts as
     error inf. Components leave ALS with unequal norms and are balanced: each factor of a component gets the cube root
-    of their product, without which SGD fails (docs/methods.md, section 1).
+    of their product, without which SGD fails (docs/methods.md).
     (As convolutions: Lebedev et al., ICLR 2015; the grid and the guards are ours.)
     """
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rank_search.errors import PluginError
 from rank_search.plugins import Registry
 from rank_search.space.layer import Layer
 from rank_search.space.low_rank import LowRank
@@ -82,8 +83,13 @@ def decomposition(name: str) -> Decomposition:
 
     Raises:
         UnknownNameError: if there is none.
+        PluginError: if it cannot be imported or made.
     """
-    form = decompositions.get(name)()
+    cls = decompositions.get(name)
+    try:
+        form = cls()
+    except Exception as error:
+        raise PluginError(f"the form {name!r} cannot be made: {type(error).__name__}: {error}") from error
     form.name = name  # type: ignore[misc]  # plans name a form as it was asked for, "module:Class" included
     return form
 

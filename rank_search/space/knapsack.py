@@ -127,7 +127,10 @@ class _Problem:
             (self.costs / self.scale).sum(1),
             integrality=np.ones(len(self.layer)),
             bounds=Bounds(0, 1),
-            constraints=[LinearConstraint(one_per_layer, 1, 1), LinearConstraint(self.costs.T, -np.inf, self.capacity)],
+            constraints=[
+                LinearConstraint(one_per_layer, 1, 1),
+                LinearConstraint((self.costs / self.scale).T, -np.inf, self.capacity / self.scale),
+            ],
         )
         if answer.x is None:
             return None

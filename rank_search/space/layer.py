@@ -19,7 +19,7 @@ class Layer:
         name: the module's name in the model.
         kind: ``"conv2d"`` or ``"linear"``.
         out_channels, in_channels: Co and Ci (features of a linear layer).
-        kernel, stride, groups: as in ``torch.nn.Conv2d``; ``(1, 1)``, ``(1, 1)``, 1 for a linear layer.
+        kernel, groups: as in ``torch.nn.Conv2d``; ``(1, 1)`` and 1 for a linear layer.
         calls: one entry per call in a forward pass; empty when only the module, not its use, is known.
     """
 
@@ -28,7 +28,6 @@ class Layer:
     out_channels: int
     in_channels: int
     kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
     groups: int = 1
     calls: tuple[Call, ...] = ()
 
@@ -38,8 +37,8 @@ class Layer:
         if isinstance(module, nn.Linear):
             return cls(name, "linear", module.out_features, module.in_features, calls=calls)
         if isinstance(module, nn.Conv2d):
-            kernel, stride = (module.kernel_size[0], module.kernel_size[1]), (module.stride[0], module.stride[1])
-            return cls(name, "conv2d", module.out_channels, module.in_channels, kernel, stride, module.groups, calls)
+            kernel = (module.kernel_size[0], module.kernel_size[1])
+            return cls(name, "conv2d", module.out_channels, module.in_channels, kernel, module.groups, calls)
         raise TypeError(f"{name}: {type(module).__name__} is neither nn.Conv2d nor nn.Linear")
 
     @property

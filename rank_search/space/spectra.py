@@ -1,4 +1,4 @@
-"""Bases and energies of unfoldings from Gram matrices in float64 (docs/methods.md, section 1)."""
+"""Bases and energies of unfoldings from Gram matrices in float64 (docs/methods.md)."""
 
 from __future__ import annotations
 

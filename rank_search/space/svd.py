@@ -1,4 +1,4 @@
-"""SVD of a linear layer or a 1x1 convolution: two layers of the same kind in a row (docs/methods.md, section 0)."""
+"""SVD of a linear layer or a 1x1 convolution: two layers of the same kind in a row (docs/methods.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tucker-2 of a convolution: 1x1, kh x kw, 1x1 (docs/methods.md, sections 0 and 1)."""
+"""Tucker-2 of a convolution: 1x1, kh x kw, 1x1 (docs/methods.md)."""
 
 from __future__ import annotations
 

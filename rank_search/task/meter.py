@@ -77,9 +77,12 @@ class Meter:
         return self._before[1] + time.perf_counter() - self._started[1]
 
     def exhausted(self) -> str | None:
-        """The first limit that is reached, as ``"evaluations"`` or ``"wall_seconds"``; None when there is room."""
+        """The first limit that is reached, as ``"evaluations"`` or ``"wall_seconds"``; None when there is room.
+
+        A search may go on when its decompositions are used up: what is decomposed already costs no more.
+        """
         for name, limit in asdict(self.limits).items():
-            if limit is not None and getattr(self, name) >= limit:
+            if name != "decompositions" and limit is not None and getattr(self, name) >= limit:
                 return name
         return None
 

@@ -89,7 +89,7 @@ def train(
         after_epoch: called with the epoch (from 1) and its mean loss.
 
     Raises:
-        EvaluationError: if the loss is not finite; says at which step.
+        EvaluationError: if the network fails or the loss is not finite; says at which step.
     """
     if recipe.epochs == 0:
         return model.eval()
@@ -125,8 +125,14 @@ def _run_epochs(
         for inputs, labels in data.train_batches(recipe.batch_size, generator):
             charge(len(labels))
             inputs, labels = inputs.to(device), labels.to(device)
-            loss = _loss(model, teacher, inputs, labels, recipe)
             step += 1
+            try:
+                loss = _loss(model, teacher, inputs, labels, recipe)
+            except (RuntimeError, IndexError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise EvaluationError(
+                    f"the network cannot be trained on these images, at step {step}: {type(error).__name__}: {reason}"
+                ) from error
             if not torch.isfinite(loss):
                 raise EvaluationError(
                     f"the training loss became {float(loss.detach())} at step {step} of {total}; "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import DataError, InvalidInputError
-from rank_search.space import DENSE, Budget, RankPlan, RankSpace
+from rank_search.space import DENSE, Budget, RankPlan, RankSpace, plan_of
 from rank_search.space.decomposition import FloatArray
 from rank_search.task.data import Data, ImageSet
 from rank_search.task.evaluation import BATCH, Evaluation, recalibrate, validate
@@ -136,10 +136,15 @@ class Task:
     def validate(self, model: nn.Module) -> Evaluation:
         """Loss and accuracy on the WHOLE validation set; metered as forward samples.
 
+        Args:
+            model: the dense network, or one compressed within the budget.
+
         Raises:
-            DataError, LimitReached, EvaluationError
+            OverBudgetError, DataError, LimitReached, EvaluationError
         """
-        data = self._data()
+        data, plan = self._data(), plan_of(model)
+        if len(plan):
+            self.admit(plan)
         self.meter.charge(samples_forward=len(data.validation))
         return validate(model, data, data.validation)
 

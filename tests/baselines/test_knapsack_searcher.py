@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from rank_search.baselines.knapsack import Knapsack
+from scipy.optimize import linprog
 from tiny_task import MACS, PARAMS, TinyNet, all_plans, energy, squared_error, tiny_net, tiny_task
 
 from rank_search.errors import SearcherError
@@ -56,6 +59,32 @@ def test_the_bound_the_optimum_of_brute_force_and_the_score_stand_in_order(
     assert result.lower_bound <= optimum + slack
     assert optimum <= result.score + slack
     assert result.score <= 1.1 * optimum + slack
+
+
+def relaxed_optimum(net: TinyNet, budget: dict[str, float], weights: str) -> float:
+    """The linear programme over mixtures of each layer's options: the best bound that multipliers can give."""
+    dense, names = {"macs": MACS, "params": PARAMS}, ("first", "second", "head")
+    costs = dict(all_plans())
+    options = [(name, choice) for name in names for choice in dict.fromkeys(plan[name] for plan in costs)]
+    values = [objective(net, RankPlan({name: choice}), weights) for name, choice in options]
+    alone = [costs[RankPlan({name: choice})] for name, choice in options]  # all other layers dense
+    answer = linprog(
+        values,
+        A_ub=[[cost[metric] - dense[metric] for cost in alone] for metric in budget],
+        b_ub=[math.floor(bound * dense[metric]) - dense[metric] for metric, bound in budget.items()],
+        A_eq=[[float(name == layer) for name, _ in options] for layer in names],
+        b_eq=[1, 1, 1],
+    )
+    assert answer.success
+    return float(answer.fun)
+
+
+@pytest.mark.parametrize("weights", ["relative", "none"])
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_the_bound_is_that_of_the_relaxed_problem(budget: dict[str, float], weights: str) -> None:
+    net = uneven_net()
+    result = search(tiny_task(Budget(**budget), net=net), "knapsack", weights=weights)
+    assert result.lower_bound == pytest.approx(relaxed_optimum(net, budget, weights), rel=1e-6, abs=1e-9)
 
 
 def test_the_score_is_the_tasks_weight_error() -> None:
