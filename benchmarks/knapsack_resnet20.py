@@ -80,20 +80,23 @@ class Measured:
     pruned: Exact
 
     @property
+    def optimum(self) -> float:
+        """The proven least value; NaN when neither call of milp came to its end."""
+        return min((found.value for found in (self.full, self.pruned) if found.proven), default=float("nan"))
+
+    @property
     def optimum_gap(self) -> float:
-        return 100 * (self.value / self.full.value - 1)
+        return 100 * (self.value / self.optimum - 1)
 
     @property
     def times_faster(self) -> list[float]:
         return [found.spent_s / self.spent.median for found in (self.full, self.pruned)]
 
     def cells(self) -> list[str]:
-        proven = self.full.proven and self.pruned.proven and np.isclose(self.full.value, self.pruned.value, rtol=1e-7)
-        optimum = f"{self.full.value:.5f}" + ("" if proven else " (not proven)")
         gaps = [f"{self.bound_gap:.3f}", f"{self.optimum_gap:+.3f}"]
         times = [*self.spent.cells(1e-3), f"{self.full.spent_s:.2f}", f"{self.pruned.spent_s:.2f}"]
         ratios = [f"{ratio:.0f}" for ratio in self.times_faster]
-        return [self.forms, f"{self.macs}", f"{self.value:.5f}", optimum, *gaps, *times, *ratios]
+        return [self.forms, f"{self.macs}", f"{self.value:.5f}", f"{self.optimum:.5f}", *gaps, *times, *ratios]
 
 
 def measure(space: RankSpace, values: Tables, forms: str, macs: float, repetitions: int) -> Measured:
@@ -128,16 +131,20 @@ def main() -> None:
         spent = time.perf_counter() - start
         print(f"{'+'.join(forms)}: {len(space.layers)} layers, {sum(map(len, values)):,} options, tables {spent:.2f} s")
         found += [measure(space, values, "+".join(forms), macs, arguments.repetitions or 10) for macs in BUDGETS]
-    header = ["forms", "macs", "value", "milp", "to bound %", "to milp %", "ms", "range", "milp s", "pruned milp s"]
+    header = ["forms", "macs", "value", "optimum", "to bound %", "to milp %", "ms", "range", "milp s", "pruned milp s"]
     print_table([*header, "milp/ours", "pruned/ours"], [one.cells() for one in found])
-    print("Ours: repeated calls before, between and after; milp: one call each, proven to a relative gap of 0.")
+    print(
+        "Ours: repeated calls before, between and after; milp: one call each, to a relative gap of 0, "
+        f"at most {PROOF_LIMIT_S:.0f} s; pruned: without the options that a cheaper one of their layer beats."
+    )
     judged = [one for one in found if one.forms == "tucker2"]
     bound, optimum = max(one.bound_gap for one in judged), max(one.optimum_gap for one in judged)
     faster = min(min(one.times_faster) for one in judged)
+    close = all(one.bound_gap <= TARGET_GAP and one.optimum_gap <= TARGET_GAP for one in judged)
     print_verdict(
         f"tucker2: at most {TARGET_GAP} % above its bound and above milp, not slower than the faster milp",
         f"at most {bound:.3f} % and {optimum:.3f} %, at least {faster:.0f} times faster",
-        bound <= TARGET_GAP and optimum <= TARGET_GAP and faster >= 1,
+        close and faster >= 1,
     )
 
 

@@ -117,6 +117,7 @@ def test_random_generators_go_on_where_they_stood(tmp_path: Path) -> None:
     ("state", "message"),
     [
         ({"a": {"b": [1, object()]}}, "the state holds a object at /a/b/1"),
+        ({"a": {1: "x"}}, "the state holds the key 1 at /a;"),
         ({"a": {1, 2}}, "the state holds a set at /a;"),
         ({"a": [Path("x")]}, "at /a/0;"),
         ({"a": b"bytes"}, "the state holds a bytes at /a;"),

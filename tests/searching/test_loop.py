@@ -119,6 +119,8 @@ STRANGE = RankPlan({"fifth": Choice("svd", (1,))})
         (Proposal(B, math.nan), "^Scripted returned the score nan at step 2: a score is a finite number or None$"),
         (Proposal(B, -math.inf), "^Scripted returned the score -inf at step 2: a score is a finite number or None$"),
         (Proposal(B, "0.5"), "^Scripted returned the score '0.5' at step 2: a score is a finite number or None$"),  # type: ignore[arg-type]
+        (Proposal(B, 0.1, math.nan), "^Scripted returned the accuracy nan at step 2: "),
+        (Proposal(B, 0.1, info={"lower_bound": math.nan}), "^Scripted returned the lower_bound nan at step 2: "),
         (Proposal(OVER, 0.1), "^Scripted proposed a plan that is not allowed, at step 2: the plan costs 2604 macs"),
         (Proposal(STRANGE, 0.1), "^Scripted proposed a plan that is not allowed, at step 2: the plan names .* 'fifth'"),
         (Proposal({"head": "dense"}, 0.1), "^Scripted proposed a dict at step 2, not a RankPlan$"),  # type: ignore[arg-type]
@@ -275,7 +277,7 @@ def test_no_baseline_ever_passes_a_limit_or_the_budget(name: str, limits: Limits
         for count in COUNTS:
             limit = getattr(limits, count)
             assert limit is None or step.meter[count] <= limit
-    if name in ("random", "tpe") and limits.decompositions is None:
+    if name in ("random", "tpe"):
         assert result.meter["evaluations"] == (limits.evaluations or 3)
         assert result.ended.startswith("evaluations" if limits.evaluations else "samples_forward")
 

@@ -84,6 +84,16 @@ def test_the_global_random_state_neither_matters_nor_moves() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_dropout_is_drawn_from_the_seed_too() -> None:
+    def trained(global_seed: int, seed: int) -> list[Tensor]:
+        torch.manual_seed(global_seed)
+        net = nn.Sequential(tiny_net(), nn.Dropout(0.5))
+        return bits(train(net, tiny_data(), SHORT, seed))
+
+    assert same_bits(trained(1, 4), trained(2, 4))
+    assert not same_bits(trained(1, 4), trained(1, 5))
+
+
 # -- schedule ----------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +291,12 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(step: int) ->
     message = rf"the training loss became nan at step {step} of 6; lower finetune lr \(0.05\) or clip"
     with pytest.raises(EvaluationError, match=message):
         train(Failing(step), tiny_data(), SHORT, seed=0)
+
+
+def test_a_network_that_does_not_fit_the_images_is_an_error_that_names_the_step() -> None:
+    with pytest.raises(EvaluationError, match="cannot be trained on these images, at step 1: RuntimeError: ") as caught:
+        train(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)), tiny_data(), SHORT, seed=0)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_rate_that_is_far_too_high_is_found_out() -> None:

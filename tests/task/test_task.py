@@ -132,6 +132,15 @@ def test_an_infeasible_budget_is_refused_with_the_smallest_fraction_that_is_reac
     tiny_task(Budget(**{metric: least}))
 
 
+def test_a_compressed_network_over_the_budget_is_not_validated(request: pytest.FixtureRequest) -> None:
+    wide = tiny_task(Budget(macs=0.7))
+    net, task = wide.compress(SMALL), wide.under(Budget(macs=0.3))
+    request.getfixturevalue("no_work")
+    with pytest.raises(OverBudgetError):
+        task.validate(net)
+    assert counts(task) == (0, 0, 0, 0)
+
+
 # -- the limits --------------------------------------------------------------------------------------------------------
 
 
@@ -466,6 +475,18 @@ def test_without_recalibration_batch_norm_keeps_the_dense_statistics() -> None:
     compressed = task.compress(SMALL)
     assert counts(task) == (0, 0, 0, 2)
     assert torch.equal(compressed.norm1.running_mean, net.norm1.running_mean)  # type: ignore[arg-type, union-attr]
+
+
+def test_recalibration_batches_weigh_every_image_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """41 images in batches of at most 16 are 14, 14 and 13, not 16, 16 and 9."""
+    monkeypatch.setattr("rank_search.task.task.BATCH", 16)
+    task, data = tiny_task(recalibration_images=TRAIN), tiny_data()
+    expected = task.space.compress(tiny_net(), SMALL)
+    inputs = data.normalise(data.train.images)
+    recalibrate(expected, [inputs[:14], inputs[14:28], inputs[28:]])
+    compressed = task.compress(SMALL)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(compressed.state_dict()[name], value), name
 
 
 def test_the_dense_network_is_not_changed_by_any_oracle() -> None:
