@@ -135,11 +135,14 @@ def bench(
         said = kept if where.exists() else "nothing was started"
         console.print(f"\ninterrupted; {said}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
-    _report(folder, console)
+    statuses = _report(folder, console)
     uri = loaded.run.tracking or database_uri(folder)
     if uri.startswith("sqlite:"):
         ui = f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}"
         console.print(f"MLflow:  {ui}", highlight=False, markup=False, soft_wrap=True)
+    if "done" not in statuses:
+        sys.stderr.write(f"error: all {len(statuses)} cells failed; their reasons are above\n")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -148,16 +151,19 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder
     _report(run, _console())
 
 
-def _report(folder: Path, console: Console) -> None:
+def _report(folder: Path, console: Console) -> list[str]:
+    """Prints the leaderboard, writes the plots, and returns the status of every cell."""
     from rank_search.report import leaderboard, read_results, render, write_plots
 
-    render(leaderboard(read_results(folder)), console)
+    results = read_results(folder)
+    render(leaderboard(results), console)
     plots = write_plots(folder)
     console.print(f"results: {folder}", highlight=False, markup=False, soft_wrap=True)
     if plots:
         console.print(
             f"plots:   {plots[0].parent} ({len(plots)} PNG files)", highlight=False, markup=False, soft_wrap=True
         )
+    return list(results["status"])
 
 
 def _shape(text: str) -> tuple[int, ...]:

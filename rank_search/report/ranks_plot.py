@@ -73,7 +73,9 @@ def ranks_figure(task: str, budget: str, plans: Mapping[str, Plan], largest: Lar
     axes.spines[:].set_visible(False)
     axes.set_ylabel("Layer", labelpad=8)
     put_title(figure, f"{task} at {budget}: form and ranks of every layer")
-    figure.colorbar(ScalarMappable(Normalize(0.0, 1.0), SHADES), ax=axes, label="Rank / largest rank", aspect=30)
+    figure.colorbar(
+        ScalarMappable(Normalize(0.0, 1.0), SHADES), ax=axes, label="Rank / largest rank in this run", aspect=30
+    )
     put_note(figure, "Colour: rank / largest rank of this layer in this form, over all cells of the task. Grey: dense.")
     return figure
 

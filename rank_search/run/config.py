@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError, field_validator
 
 from rank_search.errors import ConfigError
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
+from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
 from rank_search.task.meter import Limits
 from rank_search.task.recipe import Recipe
@@ -101,9 +102,9 @@ class Config(_Section):
 
     name: str = Field(pattern=NAME)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
-    budgets: list[dict[str, float | int]] = Field(min_length=1)
+    budgets: list[dict[str, StrictInt | StrictFloat]] = Field(min_length=1)
     searchers: list[SearcherConfig] = Field(min_length=1)
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[StrictInt] = Field(default=[0, 1, 2], min_length=1)
     limits: Limits = Limits(evaluations=32)
     run: RunConfig = RunConfig()
 
@@ -141,8 +142,8 @@ class Config(_Section):
     @field_validator("seeds")
     @classmethod
     def _seeds(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError(f"{seeds}: seeds are distinct whole numbers from 0")
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > LARGEST_SEED:
+            raise ValueError(f"{seeds}: seeds are distinct whole numbers from 0 to {LARGEST_SEED}")
         return seeds
 
     @field_validator("budgets")

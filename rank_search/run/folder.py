@@ -81,6 +81,8 @@ class RunFolder:
             RunError: if the folder holds anything already.
         """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not self.path.is_dir():
+                raise RunError(f"{self.path} is a file: give a folder with --output")
             what = "holds a run" if (self.path / CONFIG_FILE).exists() else "is not empty"
             raise RunError(f"{self.path} {what}: give another folder with --output, or go on with --resume")
         try:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rank_search import __version__
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.files import read_json, write_json, write_tensors
 from rank_search.run.config import Config, TaskConfig
 from rank_search.space import Budget, RankSpace
-from rank_search.space.trace import trace
 from rank_search.task import Data, ImageSet, Task, load_data, load_model
 from rank_search.task.evaluation import validate
 from rank_search.task.recipe import train
@@ -90,7 +89,7 @@ def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Modu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = load_model(settings.name, **settings.options)
-    trace(model, _example(data))  # a network that cannot run these images is found before it is trained
+    _space(section, model, data, None)  # what is wrong with the network or the space is said before it is trained
     cached = cache_folder() / "dense" / f"{_training_key(section, model, data, device)}.safetensors"
     if cached.exists():
         try:
@@ -112,10 +111,6 @@ def _training_key(section: TaskConfig, model: nn.Module, data: Data, device: str
     return digest.hexdigest()[:32]
 
 
-def _example(data: Data) -> Tensor:
-    return torch.zeros(1, *data.train.images.shape[1:])
-
-
 def cache_folder() -> Path:
     """``$RANK_SEARCH_CACHE``, or ``rank-search`` in the user's cache folder."""
     given = os.environ.get("RANK_SEARCH_CACHE")
@@ -132,10 +127,14 @@ def _check_section(config: Config, section: TaskConfig) -> None:
     """
     settings = section.model
     if (settings.weights is None) == (settings.train is None):
-        given = "neither" if settings.weights is None else "both"
+        if settings.weights is not None:
+            raise ConfigError(
+                f"the model {settings.name!r} has both model.weights and model.train: drop one, e.g. "
+                "--set tasks.NAME.model.train=null"
+            )
         raise ConfigError(
             f"the model {settings.name!r} needs its weights: set model.weights to a .safetensors or .pt file, or "
-            f"model.train to train it on the spot ({given} was given); e.g. --set tasks.NAME.model.weights=FILE"
+            "model.train to train it on the spot; e.g. --set tasks.NAME.model.weights=FILE"
         )
     unset = [
         key for key, value in section.data.options.items() if value is None and key in ("train", "validation", "root")
@@ -156,9 +155,7 @@ def _with_weights(section: TaskConfig, path: Path) -> nn.Module:
 
 
 def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> Task:
-    space = RankSpace.from_model(
-        model, _example(data), section.space.forms, section.space.include, section.space.exclude, cache=folder / FACTORS
-    )
+    space = _space(section, model, data, folder / FACTORS)
     return Task(
         model,
         space,
@@ -174,6 +171,11 @@ def untrained_space(section: TaskConfig) -> RankSpace:
     """The rank space of a task without its weights: layers, options and costs do not depend on them."""
     data = load_data(section.data.name, **section.data.options)
     model = load_model(section.model.name, **section.model.options)
+    return _space(section, model, data, None)
+
+
+def _space(section: TaskConfig, model: nn.Module, data: Data, cache: Path | None) -> RankSpace:
+    example = torch.zeros(1, *data.train.images.shape[1:])
     return RankSpace.from_model(
-        model, _example(data), section.space.forms, section.space.include, section.space.exclude
+        model, example, section.space.forms, section.space.include, section.space.exclude, cache=cache
     )

@@ -13,6 +13,7 @@ from rank_search.task.meter import Limits
 from rank_search.task.task import Task
 
 DEFAULT_LIMITS = Limits(evaluations=32)
+LARGEST_SEED = 2**32 - 1
 
 
 def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **options: Any) -> Searcher:
@@ -20,12 +21,14 @@ def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **optio
 
     Raises:
         UnknownNameError, PluginError: if there is no such searcher.
-        InvalidInputError: if it has no such option.
+        InvalidInputError: if it has no such option, or the seed is not one.
         DataError: if it needs data and the task has none.
         SearcherError: if its constructor raises.
     """
     cls = searchers.get(searcher) if isinstance(searcher, str) else searcher
     check_options(cls, options)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+        raise InvalidInputError(f"seed={seed!r} is not allowed: it is a whole number from 0 to {LARGEST_SEED}")
     if cls.needs_data and task.data is None:
         raise DataError(
             f"the searcher {searcher!r} evaluates plans on data, and this task has none: give Task(..., data=...)"

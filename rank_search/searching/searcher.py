@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.errors import EvaluationError, InvalidInputError, SearcherError
 from rank_search.plugins import Registry, nearest
 from rank_search.space import RankPlan
 from rank_search.task.task import Task
@@ -113,6 +113,8 @@ class AskTellSearcher(Searcher):
         if plan is None:
             self._exhausted = True
             return Proposal(None)
+        if not isinstance(plan, RankPlan):
+            raise SearcherError(f"{type(self).__name__}.ask() returned {plan!r}, not a RankPlan or None")
         known = self.outcomes.get(plan)
         outcome = known if known is not None else evaluate(self.task, plan)
         self.outcomes[plan] = outcome

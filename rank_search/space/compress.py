@@ -49,6 +49,8 @@ def replace_layers(
     Raises:
         PlanError: if the plan is not one for this model, or a rank is impossible.
     """
+    if not isinstance(plan, RankPlan):
+        raise PlanError(f"the plan is a {type(plan).__name__}, not a RankPlan; use RankPlan.from_json for plain data")
     replaced: dict[str, LowRank] = {}
     memo: dict[int, object] = {}
     for name, choice in plan.items():
@@ -102,6 +104,10 @@ def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
         InvalidInputError: if a file is missing or broken; PlanError if the plan is another model's; WeightsError if
             the tensors do not fit.
     """
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise PlanError(
+            f"load needs a function that returns the model, not a {type(factory).__name__}: use lambda: ..."
+        )
     folder = Path(folder)
     plan = RankPlan.from_json(read_json(folder / PLAN_FILE))
     tensors, header = read_tensors(folder / WEIGHTS_FILE)

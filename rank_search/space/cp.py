@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rank_search.errors import EvaluationError
 from rank_search.space.decomposition import Analysis, Decomposition, FloatArray, IntArray, bias_of
 from rank_search.space.layer import Layer
-from rank_search.space.low_rank import LowRank
+from rank_search.space.low_rank import LowRank, bare_conv
 from rank_search.space.plan import Choice
 
 RANKS_PER_LAYER = 14
@@ -89,21 +89,20 @@ class CP(Decomposition):
 
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
         assert isinstance(module, nn.Conv2d)
-        (rank,), meta = ranks, torch.device("meta")
-        first = nn.Conv2d(module.in_channels, rank, 1, bias=False, device=meta)
-        depthwise = nn.Conv2d(
+        (rank,) = ranks
+        first = bare_conv(module.in_channels, rank, 1, bias=False)
+        depthwise = bare_conv(
             rank,
             rank,
-            module.kernel_size,  # type: ignore[arg-type]
-            module.stride,  # type: ignore[arg-type]
-            module.padding,  # type: ignore[arg-type]
-            module.dilation,  # type: ignore[arg-type]
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.dilation,
             groups=rank,
             bias=False,
             padding_mode=module.padding_mode,
-            device=meta,
         )
-        last = nn.Conv2d(rank, module.out_channels, 1, bias=bias_of(module), device=meta)
+        last = bare_conv(rank, module.out_channels, 1, bias=bias_of(module))
         return LowRank(Choice(self.name, ranks), [first, depthwise, last])
 
 

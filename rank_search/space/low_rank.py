@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rank_search.space.plan import Choice
@@ -31,3 +33,15 @@ class LowRank(nn.Sequential):
         bias = like.bias
         if isinstance(bias, Tensor):
             self[-1].bias = nn.Parameter(bias.detach().clone())
+
+
+def bare_conv(*arguments: Any, **options: Any) -> nn.Conv2d:
+    """An ``nn.Conv2d`` on the meta device whose initialisation, which takes most of its making, is left out."""
+    conv: nn.Conv2d = _BareConv2d(*arguments, **{**options, "device": torch.device("meta")})
+    conv.__class__ = nn.Conv2d  # from here on a plain one, for export and for whoever asks its type
+    return conv
+
+
+class _BareConv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        """Nothing: the weights are given next."""

@@ -104,8 +104,9 @@ class LayerOptions:
         position = names.index(choice.form)
         form = self.forms[position]
         if len(choice.ranks) == len(form.modes) and max(choice.ranks) < self._base:
-            ranks = np.array([choice.ranks], dtype=np.int64)
-            key = self._keys(np.array([position]), np.pad(ranks, ((0, 0), (0, self.width - ranks.shape[1]))))[0]
+            key = position + 1
+            for rank in (*choice.ranks, *[0] * (self.width - len(form.modes))):
+                key = key * self._base + rank
             order, keys = self._sorted_keys
             row = int(np.searchsorted(keys, key))
             if row < len(keys) and keys[row] == key:

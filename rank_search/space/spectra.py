@@ -18,8 +18,9 @@ def left_basis(unfolding: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The basis ``[m, m]``, columns by falling energy, and the squared singular values ``[m]``, not negative.
     """
-    energies, basis = torch.linalg.eigh(unfolding @ unfolding.T)
-    return basis.flip(1).contiguous(), energies.flip(0).clamp_min(0)
+    matrix = unfolding.numpy()
+    energies, basis = np.linalg.eigh(matrix @ matrix.T)  # NumPy forms A A^T by syrk: half of a general product
+    return torch.from_numpy(basis[:, ::-1].copy()), torch.from_numpy(np.maximum(energies[::-1], 0.0))
 
 
 def tails(energies: FloatArray) -> FloatArray:

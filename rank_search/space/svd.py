@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rank_search.space.decomposition import Analysis, Decomposition, FloatArray, IntArray, bias_of
 from rank_search.space.layer import Layer
-from rank_search.space.low_rank import LowRank
+from rank_search.space.low_rank import LowRank, bare_conv
 from rank_search.space.plan import Choice
 from rank_search.space.spectra import left_basis, tails
 
@@ -63,23 +62,22 @@ class SVD(Decomposition):
         return basis.T, matrix @ basis
 
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
-        (rank,), meta, bias = ranks, torch.device("meta"), bias_of(module)
+        (rank,), bias = ranks, bias_of(module)
         first: nn.Module
         last: nn.Module
         if isinstance(module, nn.Conv2d):  # the stride belongs to the first factor: the second runs on fewer pixels
-            first = nn.Conv2d(
+            first = bare_conv(
                 module.in_channels,
                 rank,
                 1,
-                module.stride,  # type: ignore[arg-type]
-                module.padding,  # type: ignore[arg-type]
+                module.stride,
+                module.padding,
                 bias=False,
                 padding_mode=module.padding_mode,
-                device=meta,
             )
-            last = nn.Conv2d(rank, module.out_channels, 1, bias=bias, device=meta)
+            last = bare_conv(rank, module.out_channels, 1, bias=bias)
         else:
             assert isinstance(module, nn.Linear)
-            first = nn.Linear(module.in_features, rank, bias=False, device=meta)
-            last = nn.Linear(rank, module.out_features, bias=bias, device=meta)
+            first = nn.Linear(module.in_features, rank, bias=False, device="meta")
+            last = nn.Linear(rank, module.out_features, bias=bias, device="meta")
         return LowRank(Choice(self.name, ranks), [first, last])

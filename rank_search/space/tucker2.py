@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rank_search.space.decomposition import Analysis, Decomposition, FloatArray, IntArray, bias_of
 from rank_search.space.layer import Layer
-from rank_search.space.low_rank import LowRank
+from rank_search.space.low_rank import LowRank, bare_conv
 from rank_search.space.plan import Choice
 from rank_search.space.spectra import left_basis
 
@@ -81,20 +81,18 @@ class Tucker2(Decomposition):
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
         assert isinstance(module, nn.Conv2d)
         out, into = ranks
-        meta = torch.device("meta")
-        first = nn.Conv2d(module.in_channels, into, 1, bias=False, device=meta)
-        core = nn.Conv2d(
+        first = bare_conv(module.in_channels, into, 1, bias=False)
+        core = bare_conv(
             into,
             out,
-            module.kernel_size,  # type: ignore[arg-type]
-            module.stride,  # type: ignore[arg-type]
-            module.padding,  # type: ignore[arg-type]
-            module.dilation,  # type: ignore[arg-type]
+            module.kernel_size,
+            module.stride,
+            module.padding,
+            module.dilation,
             bias=False,
             padding_mode=module.padding_mode,
-            device=meta,
         )
-        last = nn.Conv2d(out, module.out_channels, 1, bias=bias_of(module), device=meta)
+        last = bare_conv(out, module.out_channels, 1, bias=bias_of(module))
         return LowRank(Choice(self.name, ranks), [first, core, last])
 
 

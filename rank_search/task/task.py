@@ -17,6 +17,7 @@ from rank_search.task.data import Data, ImageSet
 from rank_search.task.evaluation import BATCH, Evaluation, recalibrate, validate
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.recipe import Recipe, train
+from rank_search.task.weights import check_finite
 
 
 class Task:
@@ -37,6 +38,7 @@ class Task:
 
     Raises:
         InfeasibleBudgetError: if no plan of the space meets the budget.
+        WeightsError: if a parameter of the model is NaN or infinite.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Task:
         ):
             if value is not None and value < least:
                 raise InvalidInputError(f"{name}={value} is not allowed: it must be at least {least}")
+        check_finite(model)
         space.require_feasible(budget)
         self.model, self.space, self.budget = model, space, budget
         self.recipe, self.seed = recipe or Recipe(), seed

@@ -63,7 +63,7 @@ CASES = {
     ),
     "infeasible pair": ({"budgets": "[{macs: 0.5, params: 10}]"}, r"the smallest reachable is \d+ params"),
     "no decomposable layer": (
-        {DIGITS + "model": "{name: 'broken_plugins:only_norms', train: {epochs: 0}}"},
+        {DIGITS + "model": "{name: 'broken_plugins:only_norms', train: {epochs: 1}}"},
         r"no convolution and no linear layer",
     ),
     "missing weights": ({DIGITS + "model": "{name: digits_net, weights: nowhere.pt}"}, r"nowhere.pt"),
@@ -214,3 +214,12 @@ def test_search_saves_a_network_that_loads_or_leaves_nothing(
     code, _, err = run("search", config, "--output", tmp_path / "net")
     assert code == 2
     assert "is not empty" in err
+
+
+def test_a_bench_whose_cells_all_failed_ends_with_exit_code_1_and_says_so(
+    run: Callable[..., tuple[int, str, str]], small_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = small_config(searchers=["broken_plugins:Raises"], seeds=[0], budgets=[{"macs": 0.5}])
+    code, _, err = run("bench", config, "--output", tmp_path / "run", "--in-process")
+    assert code == 1
+    assert err == "error: all 1 cells failed; their reasons are above\n"
