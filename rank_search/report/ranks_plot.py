@@ -11,9 +11,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from rank_search.report.line_frame import put_note, put_title
-from rank_search.report.read_run import LayerChoice
+from rank_search.space.plan import Choice
 
-Plan = Mapping[str, LayerChoice]
+Plan = Mapping[str, Choice]
 LargestRanks = Mapping[tuple[str, str], tuple[int, ...]]
 
 DENSE_FILL = "#DDDDDD"
@@ -80,7 +80,7 @@ def ranks_figure(task: str, budget: str, plans: Mapping[str, Plan], largest: Lar
     return figure
 
 
-def _share(choice: LayerChoice, largest: tuple[int, ...]) -> float | None:
+def _share(choice: Choice, largest: tuple[int, ...]) -> float | None:
     """The mean over modes of rank / largest rank, in (0, 1]; None for a layer without ranks."""
     return float(np.mean(np.divide(choice.ranks, largest))) if choice.ranks else None
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from rank_search.errors import InvalidInputError, RunError
+from rank_search.errors import InvalidInputError, PlanError, RunError
 from rank_search.files import read_json
+from rank_search.space.plan import Choice, RankPlan
 
 RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason")
 RESULT_OPTIONAL_NUMBERS = ("test_accuracy", "dense_test_accuracy", "weight_error", "lower_bound")
@@ -23,17 +23,6 @@ STEP_NUMBERS = (
     *("step", "score", "incumbent_score", "accuracy", "kept_macs", "kept_params"),
     *("evaluations", "samples_forward", "samples_trained", "seconds"),
 )
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """What a plan says of one layer: its form and its ranks (``dense`` has none)."""
-
-    form: str
-    ranks: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.form} {','.join(map(str, self.ranks))}".rstrip()
 
 
 def read_results(folder: Path | str) -> pd.DataFrame:
@@ -68,7 +57,7 @@ def read_steps(folder: Path | str, cell: str) -> pd.DataFrame:
     return _read_table(Path(folder) / "cells" / cell / "steps.csv", ("cached", "failure"), STEP_NUMBERS)
 
 
-def read_plan(folder: Path | str, cell: str) -> dict[str, LayerChoice]:
+def read_plan(folder: Path | str, cell: str) -> dict[str, Choice]:
     """Reads ``cells/<cell>/plan.json``: the choice for every layer, in the order of the file.
 
     Raises:
@@ -79,21 +68,10 @@ def read_plan(folder: Path | str, cell: str) -> dict[str, LayerChoice]:
         content = read_json(path)
     except InvalidInputError as error:
         raise RunError(str(error)) from None
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is not a plan: expected an object of layers, got {type(content).__name__}")
-    return {layer: _choice(layer, entry, path) for layer, entry in content.items()}
-
-
-def _choice(layer: str, entry: object, path: Path) -> LayerChoice:
-    if entry == "dense":
-        return LayerChoice("dense")
-    if isinstance(entry, dict) and isinstance(entry.get("form"), str) and isinstance(entry.get("ranks"), list):
-        ranks = entry["ranks"]
-        if all(isinstance(rank, int) and rank > 0 for rank in ranks):
-            return LayerChoice(entry["form"], tuple(ranks))
-    raise RunError(
-        f'{path}: layer {layer} is {entry!r}; expected "dense" or {{"form": name, "ranks": [positive integers]}}'
-    )
+    try:
+        return dict(RankPlan.from_json(content))
+    except PlanError as error:
+        raise RunError(f"{path}: {error}") from None
 
 
 def _read_table(path: Path, texts: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:

@@ -16,29 +16,14 @@ from typing import Any
 from rank_search.errors import TrackingError
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-from rank_search.run.folder import CONFIG_FILE, RESULT_FILE, STEPS_FILE, RunFolder
+from rank_search.run.folder import CONFIG_FILE, RESULT_COLUMNS, RESULT_FILE, STEPS_FILE, RunFolder
 from rank_search.run.observer import Observer
 from rank_search.space.compress import PLAN_FILE, WEIGHTS_FILE
 
 RUN_TAG, CELL_TAG = "rank_search.run", "rank_search.cell"
 PARENT = "bench"
 BATCH = 900  # MLflow takes at most 1000 metrics a call
-NUMBERS = (
-    "kept_macs",
-    "kept_params",
-    "accuracy_before",
-    "val_accuracy",
-    "test_accuracy",
-    "weight_error",
-    "score",
-    "lower_bound",
-    "evaluations",
-    "samples_forward",
-    "samples_trained",
-    "decompositions",
-    "search_seconds",
-    "finetune_seconds",
-)
+NUMBERS = RESULT_COLUMNS[RESULT_COLUMNS.index("kept_macs") :]  # every column after the texts
 
 
 def database_uri(folder: Path) -> str:

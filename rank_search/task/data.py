@@ -79,8 +79,7 @@ class Data:
             images: uint8 ``[B, C, H, W]``.
 
         Returns:
-            float32 ``[B, C, H, W]``, on the same device, channels last in memory: convolutions on a CPU take about half
-            the time then.
+            float32 ``[B, C, H, W]``, on the same device, channels last in memory, which convolutions on a CPU prefer.
 
         Raises:
             DataError: if the images are of another dtype or number of channels.

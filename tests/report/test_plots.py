@@ -20,7 +20,7 @@ from rank_search.report.accuracy_plot import accuracy_figure
 from rank_search.report.incumbent_plot import incumbent_curve, incumbent_figure
 from rank_search.report.palette import COLORS, looks
 from rank_search.report.ranks_plot import largest_ranks, ranks_figure
-from rank_search.report.read_run import LayerChoice
+from rank_search.space.plan import Choice
 
 
 def small_run() -> list[Row]:
@@ -99,7 +99,7 @@ def test_ranks_are_of_the_first_seed_that_is_done(write_run: Write, monkeypatch:
     monkeypatch.setattr("rank_search.report.plots.ranks_figure", spy)
     write_plots(folder)
     assert list(seen["macs=0.5"]) == ["tpe\nseed 1", "uniform\nseed 0"]
-    assert seen["macs=0.5"]["tpe\nseed 1"]["conv"] == LayerChoice("tucker2", (8, 6))
+    assert seen["macs=0.5"]["tpe\nseed 1"]["conv"] == Choice("tucker2", (8, 6))
 
 
 def test_pyplot_and_global_settings_are_left_alone(write_run: Write) -> None:
@@ -196,8 +196,8 @@ def test_scores_of_many_sizes_get_a_logarithmic_axis() -> None:
 
 def test_ranks_are_written_in_their_cells() -> None:
     plans = {
-        "tpe": {"conv": LayerChoice("tucker2", (16, 12)), "fc": LayerChoice("dense")},
-        "cp only": {"conv": LayerChoice("cp", (24,)), "extra": LayerChoice("svd", (3,))},
+        "tpe": {"conv": Choice("tucker2", (16, 12)), "fc": Choice("dense")},
+        "cp only": {"conv": Choice("cp", (24,)), "extra": Choice("svd", (3,))},
     }
     figure = ranks_figure("digits", "macs=0.5", plans, largest_ranks(plans.values()))
     axes = figure.axes[0]
@@ -216,15 +216,15 @@ def test_ranks_are_written_in_their_cells() -> None:
 
 def test_colour_is_the_rank_over_the_largest_of_layer_and_form() -> None:
     plans = [
-        {"a": LayerChoice("tucker2", (4, 9))},
-        {"a": LayerChoice("tucker2", (8, 3))},
-        {"a": LayerChoice("cp", (5,))},
+        {"a": Choice("tucker2", (4, 9))},
+        {"a": Choice("tucker2", (8, 3))},
+        {"a": Choice("cp", (5,))},
     ]
     assert largest_ranks(plans) == {("a", "tucker2"): (8, 9), ("a", "cp"): (5,)}
 
 
 def test_texts_of_twenty_layers_neither_overlap_nor_leave_the_picture() -> None:
-    plan = {f"layer{n}.0.conv1": LayerChoice("tucker2", (128, 128)) for n in range(20)}
+    plan = {f"layer{n}.0.conv1": Choice("tucker2", (128, 128)) for n in range(20)}
     plans = {f"searcher_{n}\nseed 0": plan for n in range(6)}
     figure = ranks_figure("cifar10_resnet20", "macs=0.5,params=0.4", plans, largest_ranks([plan]))
     figure.draw_without_rendering()

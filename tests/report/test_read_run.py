@@ -7,7 +7,8 @@ import pytest
 from run_folder import RESULT_COLUMNS, Write, done, failed, write_csv
 
 from rank_search.errors import RunError
-from rank_search.report.read_run import LayerChoice, read_plan, read_results, read_steps
+from rank_search.report.read_run import read_plan, read_results, read_steps
+from rank_search.space.plan import Choice
 
 
 def message(folder: Path) -> str:
@@ -98,16 +99,16 @@ def test_a_plan_keeps_the_order_of_its_layers(write_run: Write) -> None:
     folder = write_run([done("t", "macs=0.5", "tpe", 0, 0.9)])
     plan = read_plan(folder, "t-macs=0.5-tpe-0")
     assert list(plan) == ["conv", "mix", "fc"]
-    assert plan["conv"] == LayerChoice("tucker2", (16, 12))
+    assert plan["conv"] == Choice("tucker2", (16, 12))
     assert [str(choice) for choice in plan.values()] == ["tucker2 16,12", "cp 24", "dense"]
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("[]", "not a plan: expected an object of layers, got list"),
-        ('{"fc": "sparse"}', "layer fc is 'sparse'"),
-        ('{"fc": {"form": "cp", "ranks": [0]}}', "layer fc is"),
+        ("[]", "a plan is a mapping from layer names to choices, not list"),
+        ('{"fc": "sparse"}', "layer 'fc': 'sparse' is neither"),
+        ('{"fc": {"form": "cp", "ranks": [0]}}', "layer 'fc': rank 0 of a 'cp' choice is not allowed"),
         ("{", "not valid JSON"),
     ],
 )
