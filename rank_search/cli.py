@@ -57,7 +57,9 @@ def inspect(
     settings: SetOption = None,
     model: Annotated[str | None, typer.Option(help="Instead of a config: a model, e.g. torchvision:resnet18.")] = None,
     input_shape: Annotated[str, typer.Option("--input", help="With --model: channels,height,width.")] = "3,224,224",
-    forms: Annotated[str, typer.Option(help="With --model: forms, separated by commas.")] = "tucker2,svd",
+    forms: Annotated[
+        str | None, typer.Option(help="With --model: forms, separated by commas; tucker2,svd if not given.")
+    ] = None,
 ) -> None:
     """Show the rank space of a config's tasks, or of a model: layers, shapes, forms, options, costs, reasons."""
     from rank_search.report.space_table import print_space
@@ -70,7 +72,7 @@ def inspect(
         from rank_search.task import load_model
 
         shape = _shape(input_shape)
-        space = RankSpace.from_model(load_model(model), torch.zeros(1, *shape), forms.split(","))
+        space = RankSpace.from_model(load_model(model), torch.zeros(1, *shape), forms.split(",") if forms else None)
         print_space(space, model, console)
         return
     if not config:

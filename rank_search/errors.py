@@ -32,6 +32,10 @@ class WeightsError(InvalidInputError):
     """Weights are missing, do not fit the model or are not finite."""
 
 
+class CovarianceError(InvalidInputError):
+    """Second moments of layer inputs, or the calibration data for them, cannot be used."""
+
+
 class DataError(InvalidInputError):
     """A data set is missing or malformed."""
 

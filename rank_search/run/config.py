@@ -14,6 +14,7 @@ from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
+from rank_search.space.thinning import LEAST_OPTIONS
 from rank_search.task.meter import Limits
 from rank_search.task.recipe import Recipe
 
@@ -45,11 +46,19 @@ class DataConfig(BaseModel):
 
 
 class SpaceConfig(_Section):
-    """Which layers and forms (see ``RankSpace.from_model``)."""
+    """Which layers, forms and options (see ``RankSpace.from_model``).
 
-    forms: list[str] = Field(default=["tucker2", "svd"], min_length=1)
+    ``errors: activation`` measures the layers' inputs on ``calibration_images`` training images, without labels.
+    """
+
+    forms: list[str | dict[str, dict[str, Any] | None]] | None = Field(default=None, min_length=1)
     include: list[str] | None = None
     exclude: list[str] = []
+    errors: Literal["weight", "activation"] = "weight"
+    calibration_images: int = Field(default=512, ge=1)
+    prune: bool = True
+    multiple_of: int = Field(default=1, ge=1)
+    max_options: int | None = Field(default=None, ge=LEAST_OPTIONS)
 
 
 class EvaluationConfig(_Section):

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rank_search import __version__
 from rank_search.errors import ConfigError, InvalidInputError
-from rank_search.files import read_json, write_json, write_tensors
+from rank_search.files import read_json, read_tensors, write_json, write_tensors
 from rank_search.run.config import Config, TaskConfig
-from rank_search.space import Budget, RankSpace
+from rank_search.space import Budget, RankSpace, input_covariances
 from rank_search.task import Data, ImageSet, Task, load_data, load_model
-from rank_search.task.evaluation import validate
+from rank_search.task.evaluation import BATCH, validate
 from rank_search.task.recipe import train
 from rank_search.task.weights import check_finite, load_weights
 
 DENSE_WEIGHTS, DENSE_FACTS, FACTORS = "dense.safetensors", "dense.json", "factors"
+COVARIANCES = "covariances.safetensors"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Modu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = load_model(settings.name, **settings.options)
-    _space(section, model, data, None)  # what is wrong with the network or the space is said before it is trained
+    _bare_space(section, model, data)  # what is wrong with the network or the space is said before it is trained
     cached = cache_folder() / "dense" / f"{_training_key(section, model, data, device)}.safetensors"
     if cached.exists():
         try:
@@ -155,7 +156,7 @@ def _with_weights(section: TaskConfig, path: Path) -> nn.Module:
 
 
 def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> Task:
-    space = _space(section, model, data, folder / FACTORS)
+    space = _space(section, model, data, folder)
     return Task(
         model,
         space,
@@ -168,14 +169,44 @@ def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, fol
 
 
 def untrained_space(section: TaskConfig) -> RankSpace:
-    """The rank space of a task without its weights: layers, options and costs do not depend on them."""
+    """The rank space of a task without its weights, nothing pruned: layers, options and costs do not depend on them."""
     data = load_data(section.data.name, **section.data.options)
     model = load_model(section.model.name, **section.model.options)
-    return _space(section, model, data, None)
+    return _bare_space(section, model, data)
 
 
-def _space(section: TaskConfig, model: nn.Module, data: Data, cache: Path | None) -> RankSpace:
-    example = torch.zeros(1, *data.train.images.shape[1:])
+def _bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) -> RankSpace:
+    """The space as the config has it, apart from what needs the trained weights."""
+    settings = section.space
     return RankSpace.from_model(
-        model, example, section.space.forms, section.space.include, section.space.exclude, cache=cache
+        model,
+        torch.zeros(1, *data.train.images.shape[1:]),
+        settings.forms,
+        settings.include,
+        settings.exclude,
+        multiple_of=settings.multiple_of,
+        **{"max_options": None if settings.prune else settings.max_options, **more},
     )
+
+
+def _space(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> RankSpace:
+    settings = section.space
+    covariances = _covariances(section, model, data, folder) if settings.errors == "activation" else None
+    return _bare_space(
+        section,
+        model,
+        data,
+        cache=folder / FACTORS,
+        covariances=covariances,
+        prune=settings.prune,
+        max_options=settings.max_options,
+    )
+
+
+def _covariances(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> dict[str, Tensor]:
+    """Measured once and kept in ``folder``: other machines may sum in another order."""
+    path = folder / COVARIANCES
+    if not path.exists():
+        images = data.train.subset(section.space.calibration_images, seed=0)
+        write_tensors(path, input_covariances(model, (inputs for inputs, _ in data.batches(images, BATCH))))
+    return read_tensors(path)[0]

@@ -2,6 +2,7 @@
 
 from rank_search.space.budget import METRICS, Budget
 from rank_search.space.compress import compress, load, plan_of, save
+from rank_search.space.covariance import input_covariances
 from rank_search.space.decomposition import Decomposition, register_decomposition
 from rank_search.space.plan import DENSE, Choice, RankPlan
 from rank_search.space.space import RankSpace
@@ -15,6 +16,7 @@ __all__ = [
     "RankPlan",
     "RankSpace",
     "compress",
+    "input_covariances",
     "load",
     "plan_of",
     "register_decomposition",

@@ -13,7 +13,8 @@ from rank_search.errors import PlanError, WeightsError
 from rank_search.files import read_json, read_tensors, write_tensors, write_text
 from rank_search.plugins import nearest
 from rank_search.space.decomposition import Decomposition, decomposition
-from rank_search.space.layer import Layer
+from rank_search.space.layer import KINDS, Layer
+from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.low_rank import LowRank
 from rank_search.space.options import why_not_offered
 from rank_search.space.plan import DENSE, Choice, RankPlan
@@ -24,7 +25,8 @@ PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
 def compress(model: nn.Module, plan: RankPlan) -> nn.Module:
     """A copy of the model with every layer of the plan replaced by its factors; the model itself is not changed.
 
-    Decomposes each layer on the spot; inside a search the space does it from cached factors.
+    Decomposes each layer on the spot, in Frobenius' metric; inside a search the space does it from cached factors, in
+    the metric of its errors.
 
     Raises:
         PlanError: if the plan is not one for this model, or a rank is impossible.
@@ -32,9 +34,7 @@ def compress(model: nn.Module, plan: RankPlan) -> nn.Module:
 
     def factors(name: str, choice: Choice, form: Decomposition, module: nn.Module) -> tuple[Tensor, ...]:
         assert isinstance(module.weight, Tensor)
-        weight = module.weight.detach().cpu().double()
-        layer = Layer.of(name, module)
-        return form.factors(layer, form.analyse(layer, weight, np.array([choice.ranks])), choice.ranks)
+        return form.factors(LayerWeight(Layer.of(name, module), module.weight), choice.ranks)
 
     return replace_layers(model, plan, factors)
 
@@ -58,9 +58,9 @@ def replace_layers(
             _layer(model, name)
             continue
         module, form = _layer(model, name), decomposition(choice.form)
-        if not isinstance(module, nn.Conv2d | nn.Linear):
-            kind = type(module).__name__
-            raise PlanError(f"the plan changes {name!r}, a {kind}: only Conv2d and Linear are decomposed")
+        if type(module) not in KINDS:
+            known = ", ".join(kind.__name__ for kind in KINDS)
+            raise PlanError(f"the plan changes {name!r}, a {type(module).__name__}: only {known} are decomposed")
         layer = Layer.of(name, module)
         reason = form.why_not(layer)
         if reason is not None:
@@ -70,7 +70,7 @@ def replace_layers(
             raise PlanError(f"layer {name!r}: {why_not_offered(form, layer, choice)}")
         low_rank = form.skeleton(module, choice.ranks)
         if factors is None:
-            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)
+            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type]
         else:
             low_rank.fill(factors(name, choice, form, module), module)
         low_rank.train(module.training)
@@ -128,7 +128,7 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
     try:
         module = model.get_submodule(name)
     except AttributeError:
-        names = [known for known, found in model.named_modules() if isinstance(found, nn.Conv2d | nn.Linear)]
+        names = [known for known, found in model.named_modules() if type(found) in KINDS]
         raise PlanError(
             f"the plan names the layer {name!r}, which this model does not have"
             f"{nearest(name, names)}; is it another model's?"

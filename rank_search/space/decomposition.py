@@ -1,7 +1,8 @@
-"""What a form of decomposition must know about one layer. Plug-in group: ``rank_search.decompositions``."""
+"""What a form must know about one layer and its weight. Plug-in group: ``rank_search.decompositions``."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -10,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rank_search.errors import PluginError
-from rank_search.plugins import Registry
+from rank_search.errors import InvalidInputError, PluginError
+from rank_search.plugins import Registry, nearest
 from rank_search.space.layer import Layer
+from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.low_rank import LowRank
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-Analysis = dict[str, Tensor]
-"""What a decomposition computed once from a weight (float64, CPU), enough for the errors and factors of every rank."""
 
 
 class Decomposition(ABC):
@@ -27,12 +27,12 @@ class Decomposition(ABC):
     Attributes:
         name: the form's name in plans and configs.
         modes: a name for each rank of a tuple.
-        version: raised when the numbers of an analysis change, so that cached ones are not reused.
+        exempt: the modes that are no channel counts, which ``multiple_of`` therefore leaves alone.
     """
 
     name: ClassVar[str]
     modes: ClassVar[tuple[str, ...]]
-    version: ClassVar[int] = 1
+    exempt: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def why_not(self, layer: Layer) -> str | None:
@@ -50,6 +50,10 @@ class Decomposition(ABC):
     def feasible(self, layer: Layer, ranks: IntArray) -> NDArray[np.bool_]:
         """Which rank tuples a factorisation can really have, ``[n]``."""
 
+    def why_infeasible(self, layer: Layer, ranks: tuple[int, ...]) -> str:
+        """Why :meth:`feasible` is False for ranks that are not above the largest."""
+        return f"no {self.name} of this weight has the ranks {list(ranks)}: one mode is too small for the other"
+
     @abstractmethod
     def params(self, layer: Layer, ranks: IntArray) -> IntArray:
         """Weights of the factors without bias, ``[n]``, in closed form."""
@@ -59,16 +63,15 @@ class Decomposition(ABC):
         """Multiply-adds of the factors for one sample, ``[n]``, in closed form."""
 
     @abstractmethod
-    def analyse(self, layer: Layer, weight: Tensor, ranks: IntArray) -> Analysis:
-        """Decomposes the weight once (float64, on the CPU), for at least the given ranks."""
+    def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
+        """``||W - What||^2`` of every rank tuple in the weight's metric, ``[n]``; inf where no fit was found.
+
+        What takes long is computed once by :meth:`LayerWeight.part`, which is asked for it again and again.
+        """
 
     @abstractmethod
-    def errors(self, layer: Layer, analysis: Analysis, ranks: IntArray) -> FloatArray:
-        """Squared Frobenius error ``||W - What||^2`` of every rank tuple, ``[n]``; inf where no fit was found."""
-
-    @abstractmethod
-    def factors(self, layer: Layer, analysis: Analysis, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """The factors' weights in the order the modules of :meth:`skeleton` run."""
+    def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """The factors ``[groups, out / groups, in / groups, taps]`` in the order the layers of :meth:`skeleton` run."""
 
     @abstractmethod
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
@@ -78,16 +81,28 @@ class Decomposition(ABC):
 decompositions: Registry[Decomposition] = Registry("rank_search.decompositions", "form", lambda: Decomposition)
 
 
-def decomposition(name: str) -> Decomposition:
+def decomposition(name: str, **options: Any) -> Decomposition:
     """The registered decomposition of that name.
+
+    Args:
+        name: as :attr:`decompositions` lists it, or ``module:Class``.
+        options: for its constructor.
 
     Raises:
         UnknownNameError: if there is none.
+        InvalidInputError: if it refuses the options.
         PluginError: if it cannot be imported or made.
     """
     cls = decompositions.get(name)
+    known = [key for key in inspect.signature(cls).parameters if key not in ("args", "kwargs")]
+    for key in options:
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise InvalidInputError(f"the form {name!r} has no option {key!r}{nearest(key, known)}; it has: {allowed}")
     try:
-        form = cls()
+        form = cls(**options)
+    except InvalidInputError:
+        raise
     except Exception as error:
         raise PluginError(f"the form {name!r} cannot be made: {type(error).__name__}: {error}") from error
     form.name = name  # type: ignore[misc]  # plans name a form as it was asked for, "module:Class" included
@@ -102,8 +117,3 @@ def register_decomposition(name: str) -> Callable[[type[Any]], type[Any]]:
         return cls
 
     return add
-
-
-def bias_of(module: nn.Module) -> bool:
-    """Whether the dense layer has a bias, which the last factor then carries."""
-    return getattr(module, "bias", None) is not None

@@ -1,46 +1,73 @@
-"""Analyses kept on disk by the hash of the weight, so that no process decomposes what another already has."""
+"""What was computed from weights, kept in memory up to a limit and on disk, so that nothing is computed twice."""
 
 from __future__ import annotations
 
-import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
 from rank_search.errors import InvalidInputError
 from rank_search.files import read_tensors, write_tensors
-from rank_search.space.decomposition import Analysis, Decomposition, IntArray
-from rank_search.space.layer import Layer
+
+Tensors = dict[str, Tensor]
+MEMORY_BYTES = 128 * 2**20
 
 
 class FactorCache:
-    """A folder of safetensors files, one per weight and form. Safe for many readers and writers at once.
+    """A store of tensors by key. On disk: one safetensors file per key, safe for many readers and writers at once.
 
     Args:
         folder: where the files are; made when first written to. None keeps nothing on disk.
+        memory_bytes: how much is kept in memory; what was used least recently goes first.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
+        self.folder, self._limit = folder, memory_bytes
+        self._memory: OrderedDict[str, Tensors] = OrderedDict()
+        self._held = 0
 
-    def analyse(self, form: Decomposition, layer: Layer, weight: Tensor, ranks: IntArray) -> Analysis:
-        """The stored analysis, or a new one that is stored; an unreadable file is replaced."""
-        exact = weight.detach().cpu().double().contiguous()
-        if self.folder is None:
-            return form.analyse(layer, exact, ranks)
-        path = self.folder / f"{self._key(form, exact, ranks)}.safetensors"
-        if path.exists():
-            try:
-                return read_tensors(path)[0]
-            except InvalidInputError:
-                pass
-        analysis = form.analyse(layer, exact, ranks)
-        write_tensors(path, analysis)
-        return analysis
+    def get(self, key: str, compute: Callable[[], Tensors], on_disk: bool = True) -> Tensors:
+        """The stored tensors of that key, or those that ``compute`` returns, then stored.
+
+        An unreadable file is replaced. The tensors are shared: nobody may write to them.
+
+        Args:
+            key: names a file.
+            compute: called if nothing is stored.
+            on_disk: whether a file is worth it.
+        """
+        found = self._memory.get(key)
+        if found is not None:
+            self._memory.move_to_end(key)
+            return found
+        found = self._read(key) if on_disk else None
+        if found is None:
+            found = compute()
+            if self.folder is not None and on_disk:
+                write_tensors(self._path(self.folder, key), found)
+        self._remember(key, found)
+        return found
+
+    def _read(self, key: str) -> Tensors | None:
+        if self.folder is None or not self._path(self.folder, key).exists():
+            return None
+        try:
+            return read_tensors(self._path(self.folder, key))[0]
+        except InvalidInputError:
+            return None
+
+    def _remember(self, key: str, tensors: Tensors) -> None:
+        self._memory[key] = tensors
+        self._held += _bytes(tensors)
+        while self._held > self._limit:
+            self._held -= _bytes(self._memory.popitem(last=False)[1])
 
     @staticmethod
-    def _key(form: Decomposition, weight: Tensor, ranks: IntArray) -> str:
-        digest = hashlib.sha256(f"{form.name} {form.version} {tuple(weight.shape)} {ranks.shape}".encode())
-        digest.update(ranks.tobytes())
-        digest.update(weight.numpy().tobytes())
-        return f"{form.name.split(':')[-1]}-{digest.hexdigest()[:32]}"
+    def _path(folder: Path, key: str) -> Path:
+        return folder / f"{key}.safetensors"
+
+
+def _bytes(tensors: Tensors) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 Call = tuple[tuple[int, ...], tuple[int, ...]]
 """Every extent but the channels of the input and the output of one call, for one sample of the model."""
+
+Kind = Literal["linear", "conv1d", "conv2d", "conv3d", "conv_transpose2d"]
+KINDS: dict[type[nn.Module], Kind] = {
+    nn.Linear: "linear",
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+    nn.ConvTranspose2d: "conv_transpose2d",
+}
+"""The modules that can be decomposed. A subclass is not: what it adds is unknown."""
 
 
 @dataclass(frozen=True)
@@ -17,64 +28,89 @@ class Layer:
 
     Args:
         name: the module's name in the model.
-        kind: ``"conv2d"`` or ``"linear"``.
+        kind: one of ``KINDS``.
         out_channels, in_channels: Co and Ci (features of a linear layer).
-        kernel, groups: as in ``torch.nn.Conv2d``; ``(1, 1)`` and 1 for a linear layer.
+        kernel, groups: as in ``torch.nn.Conv2d``; ``()`` and 1 for a linear layer.
         calls: one entry per call in a forward pass; empty when only the module, not its use, is known.
     """
 
     name: str
-    kind: Literal["conv2d", "linear"]
+    kind: Kind
     out_channels: int
     in_channels: int
-    kernel: tuple[int, int] = (1, 1)
+    kernel: tuple[int, ...] = ()
     groups: int = 1
     calls: tuple[Call, ...] = ()
 
     @classmethod
     def of(cls, name: str, module: nn.Module, calls: tuple[Call, ...] = ()) -> Layer:
-        """Reads the geometry of an ``nn.Conv2d`` or ``nn.Linear``."""
+        """Reads the geometry of a module of one of ``KINDS``.
+
+        Raises:
+            TypeError: for any other module.
+        """
+        kind = KINDS.get(type(module))
+        if kind is None:
+            raise TypeError(f"{name}: {type(module).__name__} is none of {', '.join(k.__name__ for k in KINDS)}")
         if isinstance(module, nn.Linear):
-            return cls(name, "linear", module.out_features, module.in_features, calls=calls)
-        if isinstance(module, nn.Conv2d):
-            kernel = (module.kernel_size[0], module.kernel_size[1])
-            return cls(name, "conv2d", module.out_channels, module.in_channels, kernel, module.groups, calls)
-        raise TypeError(f"{name}: {type(module).__name__} is neither nn.Conv2d nor nn.Linear")
+            return cls(name, kind, module.out_features, module.in_features, calls=calls)
+        assert isinstance(module, nn.modules.conv._ConvNd)
+        return cls(name, kind, module.out_channels, module.in_channels, module.kernel_size, module.groups, calls)
+
+    @property
+    def transposed(self) -> bool:
+        return self.kind == "conv_transpose2d"
 
     @property
     def taps(self) -> int:
-        """Kernel positions, kh x kw."""
-        return self.kernel[0] * self.kernel[1]
+        """Kernel positions, kh x kw; 1 for a linear layer."""
+        return prod(self.kernel)
+
+    @property
+    def group_channels(self) -> tuple[int, int]:
+        """``(Co / groups, Ci / groups)``."""
+        return self.out_channels // self.groups, self.in_channels // self.groups
 
     @property
     def in_positions(self) -> int:
         """Input pixels (tokens) of one sample, summed over calls: H W."""
-        return sum(_product(before) for before, _ in self.calls)
+        return sum(prod(before) for before, _ in self.calls)
 
     @property
     def out_positions(self) -> int:
         """Output pixels (tokens) of one sample, summed over calls: H' W'."""
-        return sum(_product(after) for _, after in self.calls)
+        return sum(prod(after) for _, after in self.calls)
+
+    @property
+    def kernel_positions(self) -> int:
+        """Where the kernel is applied: at output pixels, or at the input pixels of a transposed convolution."""
+        return self.in_positions if self.transposed else self.out_positions
+
+    @property
+    def half_positions(self) -> int:
+        """Pixels after the first of two kernel axes was applied, the second not yet: H' W. For two-axis kernels."""
+        return sum(prod(before[:-2]) * after[-2] * before[-1] for before, after in self.calls)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The weight's shape: ``[Co, Ci / groups, kh, kw]`` or ``[Co, Ci]``."""
-        head = (self.out_channels, self.in_channels // self.groups)
-        return head if self.kind == "linear" else (*head, *self.kernel)
+        """The weight's shape: ``[Co, Ci / groups, *kernel]``; ``[Ci, Co / groups, *kernel]`` when transposed."""
+        out, into = self.group_channels
+        head = (self.in_channels, out) if self.transposed else (self.out_channels, into)
+        return (*head, *self.kernel)
 
     @property
     def dense_params(self) -> int:
         """Weights of the dense layer, without its bias."""
-        return self.out_channels * (self.in_channels // self.groups) * self.taps
+        return prod(self.shape)
 
     @property
     def dense_macs(self) -> int:
         """Multiply-adds of the dense layer for one sample."""
-        return self.out_positions * self.dense_params
+        return self.kernel_positions * self.dense_params
 
-
-def _product(size: tuple[int, ...]) -> int:
-    result = 1
-    for extent in size:
-        result *= extent
-    return result
+    def canonical(self, weight: Tensor) -> Tensor:
+        """The weight as ``[groups, Co / groups, Ci / groups, taps]``: the same order for every kind of layer."""
+        out, into = self.group_channels
+        if self.transposed:
+            return weight.reshape(self.groups, into, out, self.taps).transpose(1, 2)
+        return weight.reshape(self.groups, out, into, self.taps)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from rank_search.errors import PlanError
 from rank_search.plugins import nearest
-from rank_search.space.decomposition import Analysis, Decomposition, FloatArray, IntArray
-from rank_search.space.factor_cache import FactorCache
+from rank_search.space import thinning
+from rank_search.space.decomposition import Decomposition, FloatArray, IntArray
 from rank_search.space.layer import Layer
+from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.plan import DENSE, DENSE_FORM, Choice
 
 
@@ -20,65 +21,92 @@ class LayerOptions:
     """The table of one layer; ``n`` options, row 0 is the dense layer.
 
     Args:
-        layer: its geometry.
-        forms: the decompositions that apply to it.
-        weight: the dense weight; a copy is kept, so that training the model later changes nothing here.
-        cache: where analyses are kept.
+        forms: the decompositions that apply to the layer.
+        weight: the dense weight with the metric of its errors.
+        multiple_of: ranks that are no multiple of it are left out, except the smallest and largest of a form.
 
     Attributes:
+        layer: its geometry.
         form: ``[n]``, the position in ``forms``, -1 for dense.
         ranks: ``[n, width]``, zero where a form has fewer modes than the widest.
         costs: ``[n, 2]`` int64, columns as in ``budget.METRICS``; the bias is not counted (it never changes).
+        thinned: whether options were left out.
     """
 
-    def __init__(self, layer: Layer, forms: tuple[Decomposition, ...], weight: Tensor, cache: FactorCache) -> None:
-        self.layer, self._cache = layer, cache
-        self._weight = weight.detach().cpu().clone()
-        tables = [(form, *_cheaper(form, layer)) for form in forms]
-        self.forms = tuple(form for form, ranks, _ in tables if len(ranks))
+    def __init__(self, forms: tuple[Decomposition, ...], weight: LayerWeight, multiple_of: int = 1) -> None:
+        self.layer, self.weight = weight.layer, weight
+        tables = [(form, *_cheaper(form, weight.layer, multiple_of)) for form in forms]
         tables = [table for table in tables if len(table[1])]
+        self.forms = tuple(form for form, _, _ in tables)
         self.width = max((len(form.modes) for form in self.forms), default=0)
         self.form = np.concatenate(
             [[-1], *(np.full(len(ranks), i) for i, (_, ranks, _) in enumerate(tables))], dtype=np.int64
         )
         padded = [np.pad(ranks, ((0, 0), (0, self.width - ranks.shape[1]))) for _, ranks, _ in tables]
         self.ranks: IntArray = np.concatenate([np.zeros((1, self.width), np.int64), *padded])
-        dense = np.array([[layer.dense_params, layer.dense_macs]], dtype=np.int64)
+        dense = np.array([[self.layer.dense_params, self.layer.dense_macs]], dtype=np.int64)
         self.costs: IntArray = np.concatenate([dense, *(costs for _, _, costs in tables)])
-        self._analyses: dict[str, Analysis] = {}
+        self.thinned = multiple_of > 1
+
+    def pruned(self) -> LayerOptions:
+        """The table without options that another one beats on every metric and on the error."""
+        return self._keep(thinning.undominated(self.costs, self.errors))
+
+    def at_most(self, limit: int) -> LayerOptions:
+        """The table with at most so many options, evenly spaced in cost."""
+        return self._keep(thinning.evenly(self.costs, limit))
+
+    def _keep(self, rows: IntArray) -> LayerOptions:
+        """The table of these rows, ascending, 0 among them; forms that lose all their rows go."""
+        if len(rows) == len(self):
+            return self
+        kept = LayerOptions((), self.weight)
+        used = np.unique(self.form[rows])[1:]
+        kept.forms = tuple(self.forms[i] for i in used)
+        kept.width = max((len(form.modes) for form in kept.forms), default=0)
+        kept.form = np.concatenate([[-1], np.searchsorted(used, self.form[rows[1:]])]).astype(np.int64)
+        kept.ranks, kept.costs = self.ranks[rows, : kept.width], self.costs[rows]
+        kept.thinned = True
+        if "errors" in self.__dict__:
+            kept.errors = self.errors[rows]
+        return kept
 
     def __len__(self) -> int:
         return len(self.form)
 
-    @cached_property
+    @property
     def energy(self) -> float:
-        """``||W||^2``."""
-        return float(self._weight.double().square().sum())
+        """``||W||^2`` in the weight's metric."""
+        return self.weight.energy
 
     @cached_property
     def errors(self) -> FloatArray:
-        """``||W - What||^2`` of every option, ``[n]``; 0 for dense, inf where no fit was found."""
+        """``||W - What||^2`` of every option in the weight's metric, ``[n]``; 0 for dense, inf without a fit."""
         parts = [np.zeros(1)]
         for i, form in enumerate(self.forms):
-            parts.append(form.errors(self.layer, self.analysis(form), self.ranks_of(i)))
+            parts.append(form.errors(self.weight, self.ranks_of(i)))
         return np.concatenate(parts)
+
+    def relative_error(self, index: int) -> float:
+        """``||W - What||^2 / ||W||^2`` of one option; no other one is fitted for it."""
+        if index == 0:
+            return 0.0
+        if "errors" in self.__dict__:
+            error = float(self.errors[index])
+        else:
+            form = self.forms[int(self.form[index])]
+            error = float(form.errors(self.weight, self.ranks[index : index + 1, : len(form.modes)])[0])
+        return error / max(self.energy, 1e-300)
 
     def ranks_of(self, form: int) -> IntArray:
         """The rank tuples of the form at that position, ``[k, modes]``."""
         rows: IntArray = self.ranks[self.form == form]
         return rows[:, : len(self.forms[form].modes)]
 
-    def analysis(self, form: Decomposition) -> Analysis:
-        """The form's analysis of this weight, computed when first asked for."""
-        if form.name not in self._analyses:
-            ranks = self.ranks_of(self.forms.index(form))
-            self._analyses[form.name] = self._cache.analyse(form, self.layer, self._weight, ranks)
-        return self._analyses[form.name]
-
     def factors(self, index: int) -> tuple[Tensor, ...]:
-        """The factors' weights of option ``index`` (not dense), float64."""
+        """The factors of option ``index`` (not dense), float64 (see :meth:`Decomposition.factors`)."""
         form = self.forms[int(self.form[index])]
-        return form.factors(self.layer, self.analysis(form), self.choice(index).ranks)
+        return form.factors(self.weight, self.choice(index).ranks)
 
     def choice(self, index: int) -> Choice:
         """Option ``index`` as a form and ranks."""
@@ -99,7 +127,7 @@ class LayerOptions:
         if choice.form not in names:
             raise PlanError(
                 f"layer {self.layer.name!r} has no form {choice.form!r}{nearest(choice.form, names)}; "
-                f"it has: {', '.join([DENSE_FORM, *names])}"
+                f"it has: {', '.join([DENSE_FORM, *names])}{THINNED if self.thinned else ''}"
             )
         position = names.index(choice.form)
         form = self.forms[position]
@@ -111,7 +139,8 @@ class LayerOptions:
             row = int(np.searchsorted(keys, key))
             if row < len(keys) and keys[row] == key:
                 return int(order[row])
-        raise PlanError(f"layer {self.layer.name!r}: {why_not_offered(form, self.layer, choice)}")
+        reason = why_not_offered(form, self.layer, choice)
+        raise PlanError(f"layer {self.layer.name!r}: {reason}{THINNED if self.thinned else ''}")
 
     @cached_property
     def coordinates(self) -> FloatArray:
@@ -141,12 +170,17 @@ class LayerOptions:
         return key
 
 
-def _cheaper(form: Decomposition, layer: Layer) -> tuple[IntArray, IntArray]:
-    """The form's ranks that cost less than the dense layer on some metric, and their costs."""
+THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
+
+
+def _cheaper(form: Decomposition, layer: Layer, multiple_of: int) -> tuple[IntArray, IntArray]:
+    """The form's ranks on the grid that cost less than the dense layer on some metric, and their costs."""
     ranks = form.candidates(layer)
     costs = np.stack([form.params(layer, ranks), form.macs(layer, ranks)], axis=1)
-    keep = (costs < np.array([layer.dense_params, layer.dense_macs])).any(axis=1)
-    return ranks[keep], costs[keep]
+    cheaper = np.flatnonzero((costs < np.array([layer.dense_params, layer.dense_macs])).any(axis=1))
+    free = np.array([mode in form.exempt for mode in form.modes])
+    rows = cheaper[thinning.on_grid(ranks[cheaper], free, multiple_of)]
+    return ranks[rows], costs[rows]
 
 
 def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
@@ -159,7 +193,9 @@ def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
             return f"{form.name} rank {rank} of mode {mode!r} is above the largest, {top}"
     ranks = np.array([choice.ranks], dtype=np.int64)
     if not form.feasible(layer, ranks)[0]:
-        return f"no {form.name} of this weight has the ranks {list(choice.ranks)}: one mode is too small for the other"
+        return form.why_infeasible(layer, choice.ranks)
     if len(form.candidates(layer)) and not (form.candidates(layer) == ranks).all(axis=1).any():
         return f"{form.name} ranks {list(choice.ranks)} are not on the grid of this space"
-    return f"{form.name} ranks {list(choice.ranks)} cost at least as much as the dense layer: leave it dense"
+    if not len(_cheaper(form, layer, 1)[0]) or not (_cheaper(form, layer, 1)[0] == ranks).all(axis=1).any():
+        return f"{form.name} ranks {list(choice.ranks)} cost at least as much as the dense layer: leave it dense"
+    return f"{form.name} ranks {list(choice.ranks)} are not offered"

@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError, WeightsError
+from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError
 from rank_search.plugins import nearest
+from rank_search.space import moves
 from rank_search.space.budget import METRICS, Budget
 from rank_search.space.compress import replace_layers
-from rank_search.space.decomposition import Decomposition, FloatArray, IntArray, decomposition
+from rank_search.space.decomposition import Decomposition, FloatArray, IntArray
 from rank_search.space.factor_cache import FactorCache
 from rank_search.space.knapsack import Solution, solve
-from rank_search.space.layer import Layer
 from rank_search.space.options import LayerOptions
 from rank_search.space.plan import Choice, RankPlan
 from rank_search.space.selection import select
-from rank_search.space.trace import Trace, trace
-
-FORM_CHANGE = 1.0  # the distance added when a projection changes a layer's form
+from rank_search.space.tables import FormSpec, build_tables, forms_without_layer, make_forms
+from rank_search.space.trace import trace
 
 
 class RankSpace:
@@ -53,28 +52,35 @@ class RankSpace:
         cls,
         model: nn.Module,
         example_input: Tensor,
-        forms: Iterable[str] = ("tucker2", "svd"),
+        forms: Iterable[FormSpec] | None = None,
         include: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         cache: str | Path | None = None,
+        covariances: Mapping[str, Tensor] | None = None,
+        prune: bool = False,
+        multiple_of: int = 1,
+        max_options: int | None = None,
     ) -> RankSpace:
         """Reads the layers of a model.
 
         Args:
             model: the trained dense network; not changed.
             example_input: ``[N, ...]``; the first sample fixes the MACs.
-            forms: names of decompositions; the options of all of them stand in one table per layer.
+            forms: decompositions by name, or ``{name: {option: value}}``; the options of all of them stand in one
+                table per layer. None means ``tucker2`` and ``svd``.
             include, exclude: shell-style patterns of layer names; each must match something.
             cache: folder for decompositions, keyed by the weight's hash; None keeps them in memory.
+            covariances: from :func:`input_covariances`; errors are then those of the layers' outputs and every form
+                decomposes in that metric. None means the weight's own error.
+            prune: leaves out options than which another one costs no more on every metric and errs no more. It
+                decomposes every layer at once.
+            multiple_of: leaves out ranks that are no multiple of it, except the smallest and largest of a form.
+            max_options: of a layer, dense among them; evenly spaced in cost.
 
         Raises:
-            UnknownNameError, LayerSelectionError, WeightsError, InvalidInputError: see their messages.
+            UnknownNameError, LayerSelectionError, WeightsError, CovarianceError, InvalidInputError: see their messages.
         """
-        if isinstance(forms, str):
-            raise LayerSelectionError(f"forms is the text {forms!r}; give a list, e.g. [{forms!r}]")
-        kinds = tuple(decomposition(name) for name in dict.fromkeys(forms))
-        if not kinds:
-            raise LayerSelectionError("forms is empty; give at least one, e.g. ['tucker2']")
+        kinds = make_forms(forms)
         traced = trace(model, example_input)
         names = [name for name in dict(model.named_modules()) if name in traced.layers or name in traced.skipped]
         if not names:
@@ -83,20 +89,19 @@ class RankSpace:
             )
         left_out = select(names, include, exclude)
         store = FactorCache(Path(cache) if cache is not None else None)
-        tables: list[LayerOptions] = []
-        skipped: dict[str, str] = {}
-        for name in names:
-            reason = left_out.get(name) or traced.skipped.get(name)
-            table = reason or _table(traced.layers[name], kinds, model, store)
-            if isinstance(table, str):
-                skipped[name] = table
-            else:
-                tables.append(table)
+        tables, skipped = build_tables(
+            model, traced, names, left_out, kinds, store, covariances, prune, multiple_of, max_options
+        )
         if not tables:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
             more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
             raise LayerSelectionError(f"no layer of {type(model).__name__} can be decomposed: {reasons}{more}")
-        return cls(tables, skipped, _dense_cost(traced))
+        unused = forms_without_layer(kinds, traced, left_out) if forms is not None else {}
+        for form, reason in unused.items():
+            raise LayerSelectionError(
+                f"the form {form!r} fits no layer of {type(model).__name__} ({reason}): take it out of forms"
+            )
+        return cls(tables, skipped, traced.dense_cost)
 
     @property
     def size(self) -> int:
@@ -106,7 +111,7 @@ class RankSpace:
     @property
     def width(self) -> int:
         """The length ``d`` of an encoded plan."""
-        return sum(_vector_width(options) for options in self.layers)
+        return sum(moves.vector_width(options) for options in self.layers)
 
     # -- plans and rows ------------------------------------------------------------------------------------------------
 
@@ -243,12 +248,7 @@ class RankSpace:
 
     def encode(self, plan: RankPlan) -> FloatArray:
         """The plan as a vector in ``[0, 1]^width``; :meth:`decode` gives the same plan back."""
-        parts = []
-        for options, row in zip(self.layers, self.indices(plan), strict=True):
-            if len(options.forms) > 1:
-                parts.append([(max(int(options.form[row]), 0) + 0.5) / len(options.forms)])
-            parts.append(options.coordinates[row].tolist())
-        return np.array([value for part in parts for value in part])
+        return moves.encode(self.layers, self.indices(plan))
 
     def decode(self, vector: FloatArray) -> RankPlan:
         """The plan whose options lie nearest to a vector in ``[0, 1]^width``; the budget is not looked at.
@@ -259,18 +259,7 @@ class RankSpace:
         vector = np.asarray(vector, dtype=np.float64)
         if vector.shape != (self.width,) or not np.isfinite(vector).all():
             raise PlanError(f"an encoded plan is a finite vector of length {self.width}, not {vector.shape}")
-        rows, at = np.zeros(len(self.layers), dtype=np.int64), 0
-        for i, options in enumerate(self.layers):
-            form = 0
-            if len(options.forms) > 1:
-                form = int(np.clip(vector[at] * len(options.forms), 0, len(options.forms) - 1))
-                at += 1
-            modes = len(options.forms[form].modes)
-            allowed = np.flatnonzero((options.form == form) | (options.form < 0))
-            offset = options.coordinates[allowed, :modes] - vector[at : at + modes]
-            rows[i] = allowed[int(np.argmin(np.square(offset).sum(1)))]
-            at += options.width
-        return self.plan(rows)
+        return self.plan(moves.decode(self.layers, vector))
 
     def project(self, plan: RankPlan, budget: Budget) -> RankPlan:
         """The plan itself if it meets the budget, else a plan near it that does.
@@ -284,9 +273,8 @@ class RankSpace:
         cost = dict(zip(METRICS, self.costs(rows[None])[0], strict=True))
         if all(cost[metric] <= limit for metric, limit in limits.items()):
             return self.plan(rows)
-        return self.plan(
-            self.minimise([_distances(o, r) for o, r in zip(self.layers, rows, strict=True)], budget).indices
-        )
+        steps = [moves.distances(options, row) for options, row in zip(self.layers, rows, strict=True)]
+        return self.plan(self.minimise(steps, budget).indices)
 
     def random_plan(self, rng: np.random.Generator, budget: Budget) -> RankPlan:
         """A plan drawn uniformly in the coordinates of :meth:`encode`, then projected onto the budget."""
@@ -297,7 +285,7 @@ class RankSpace:
         rows = self.indices(plan)
         found = []
         for i, options in enumerate(self.layers):
-            for row in _adjacent(options, int(rows[i])):
+            for row in moves.adjacent(options, int(rows[i])):
                 changed = rows.copy()
                 changed[i] = row
                 found.append(self.plan(changed))
@@ -316,62 +304,3 @@ class RankSpace:
             inside = (self.costs(population)[:, columns] <= bound).all(1)
             for rows in population[inside]:
                 yield self.plan(rows)
-
-
-def _table(layer: Layer, kinds: tuple[Decomposition, ...], model: nn.Module, store: FactorCache) -> LayerOptions | str:
-    """The layer's options, or why it has none."""
-    reasons = {form.name: form.why_not(layer) for form in kinds}
-    forms = tuple(form for form in kinds if reasons[form.name] is None)
-    if not forms:
-        return "; ".join(reason for reason in dict.fromkeys(reasons.values()) if reason is not None)
-    weight = model.get_submodule(layer.name).weight
-    assert isinstance(weight, Tensor)
-    if not weight.isfinite().all():
-        raise WeightsError(
-            f"layer {layer.name!r} holds {int((~weight.isfinite()).sum())} weights that are NaN or infinite"
-        )
-    options = LayerOptions(layer, forms, weight, store)
-    return (
-        options
-        if len(options) > 1
-        else f"no {' or '.join(form.name for form in forms)} is cheaper than the dense layer"
-    )
-
-
-def _dense_cost(traced: Trace) -> dict[str, int]:
-    return {metric: traced.dense_cost[metric] for metric in METRICS}
-
-
-def _vector_width(options: LayerOptions) -> int:
-    return options.width + (len(options.forms) > 1)
-
-
-def _distances(options: LayerOptions, row: int) -> FloatArray:
-    """Squared distance of every option of a layer from option ``row``, ``[n]``."""
-    here, places = int(options.form[row]), options.coordinates
-    result = np.full(len(options), FORM_CHANGE)
-    result += np.square((options.costs[:, 0] - options.costs[row, 0]) / options.costs[0, 0])
-    for form, kind in enumerate(options.forms):
-        modes = len(kind.modes)
-        rows = np.flatnonzero((options.form == form) | (options.form < 0)) if here in (form, -1) else np.array([], int)
-        result[rows] = np.square(places[rows, :modes] - places[row, :modes]).sum(1)
-    return result
-
-
-def _adjacent(options: LayerOptions, row: int) -> list[int]:
-    """Options one step from ``row``: next ranks of the same form, and the nearest in cost of every other form."""
-    here, found = int(options.form[row]), []
-    cost = np.abs(options.costs[:, 0] - options.costs[row, 0])
-    for form in range(-1, len(options.forms)):
-        rows = np.flatnonzero(options.form == form)
-        if form != here:
-            found.append(int(rows[np.argmin(cost[rows])]))
-            continue
-        for mode in range(options.width if form >= 0 else 0):
-            same = np.delete(options.ranks[rows] == options.ranks[row], mode, axis=1).all(1)
-            line = rows[same]
-            step = options.ranks[line, mode] - options.ranks[row, mode]
-            for side in (line[step > 0], line[step < 0]):
-                if len(side):
-                    found.append(int(side[np.argmin(np.abs(options.ranks[side, mode] - options.ranks[row, mode]))]))
-    return sorted(dict.fromkeys(found))

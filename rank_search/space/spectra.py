@@ -1,28 +1,79 @@
-"""Bases and energies of unfoldings from Gram matrices in float64 (docs/methods.md)."""
+"""Energies and bases of unfoldings from Gram matrices in float64 (docs/methods.md)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rank_search.space.decomposition import FloatArray
+from rank_search.space.layer_weight import LayerWeight
+
+Unfold = Callable[[], Iterable[Tensor]]
+"""Returns b matrices ``[m, n]``, float64; called only when something has to be computed."""
 
 
-def left_basis(unfolding: Tensor) -> tuple[Tensor, Tensor]:
-    """Left singular basis and energies of a matrix, by the eigenvectors of its Gram matrix.
+def energies(weight: LayerWeight, name: str, unfold: Unfold) -> FloatArray:
+    """Squared singular values of every matrix of an unfolding, ``[b, min(m, n)]``, falling, not negative."""
 
-    Args:
-        unfolding: ``[m, n]``, float64, ``m <= n`` (the Gram matrix of the SMALLER side is the cheap one).
+    def compute() -> dict[str, Tensor]:
+        values = np.linalg.eigvalsh(_gram(unfold()))
+        return {"energies": torch.from_numpy(np.maximum(values[:, ::-1], 0.0))}
 
-    Returns:
-        The basis ``[m, m]``, columns by falling energy, and the squared singular values ``[m]``, not negative.
+    found: FloatArray = weight.part(f"{name}.energies", compute)["energies"].numpy()
+    return found
+
+
+def basis(weight: LayerWeight, name: str, unfold: Unfold) -> Tensor:
+    """The singular basis of the SMALLER side of every matrix, ``[b, s, s]`` with ``s = min(m, n)``, by falling energy.
+
+    The Gram matrix of that side is the cheap one (docs/methods.md).
     """
-    matrix = unfolding.numpy()
-    energies, basis = np.linalg.eigh(matrix @ matrix.T)  # NumPy forms A A^T by syrk: half of a general product
-    return torch.from_numpy(basis[:, ::-1].copy()), torch.from_numpy(np.maximum(energies[::-1], 0.0))
+
+    def compute() -> dict[str, Tensor]:
+        return {"basis": torch.from_numpy(np.linalg.eigh(_gram(unfold()))[1][:, :, ::-1].copy())}
+
+    return weight.part(f"{name}.basis", compute)["basis"]
+
+
+def split(matrices: Tensor, bases: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The best approximation of rank R of every matrix (Eckart and Young, 1936), as ``[b, m, R]`` and ``[b, R, n]``.
+
+    Both are projections onto the leading basis of the smaller side: ``U (U^T A)`` or ``(A V) V^T``.
+    """
+    leading = bases[:, :, :rank]
+    if matrices.shape[1] <= matrices.shape[2]:
+        return leading, leading.transpose(1, 2) @ matrices
+    return matrices @ leading, leading.transpose(1, 2)
+
+
+def unfolding(weight: LayerWeight, mode: str) -> Tensor:
+    """The channel unfolding of mode ``"out"`` or ``"in"``: ``[groups, channels / groups, rest]``."""
+    tensor = weight.tensor
+    return tensor.flatten(2) if mode == "out" else tensor.transpose(1, 2).flatten(2)
+
+
+def mode_basis(weight: LayerWeight, mode: str) -> Tensor:
+    """The left singular basis of a channel unfolding, ``[groups, m, min(m, n)]``, by falling energy."""
+    out, into = weight.layer.group_channels
+    channels, others = (out, into) if mode == "out" else (into, out)
+    if channels <= others * weight.layer.taps:
+        return basis(weight, mode, lambda: unfolding(weight, mode))
+
+    def compute() -> dict[str, Tensor]:
+        return {"basis": torch.linalg.svd(unfolding(weight, mode), full_matrices=False)[0]}
+
+    return weight.part(f"{mode}.left", compute)["basis"]
 
 
 def tails(energies: FloatArray) -> FloatArray:
     """``e(R) = sum_{j > R} s_j^2`` for R = 0 .. m, summed from the small end so that small tails keep their digits."""
     return np.concatenate([np.cumsum(energies[::-1])[::-1], [0.0]])
+
+
+def _gram(matrices: Iterable[Tensor]) -> FloatArray:
+    """``A A^T`` or ``A^T A``, whichever is smaller, of every matrix."""
+    wide = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T for matrix in matrices)
+    return np.stack([one.numpy() @ one.numpy().T for one in wide])  # NumPy forms A A^T by syrk: half of a product

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rank_search.errors import InvalidInputError
-from rank_search.space.layer import Call, Layer
+from rank_search.space.layer import KINDS, Call, Layer
 
 CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
 """Kinds of modules that are listed at all, decomposable or not."""
@@ -121,16 +121,13 @@ def _fused(model: nn.Module) -> set[nn.Module]:
 def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
     if isinstance(module, nn.MultiheadAttention):
         return "packed attention projections (in_proj_weight) are not decomposed"
-    if type(module) not in (nn.Conv2d, nn.Linear):
+    if type(module) not in KINDS:
         return f"{type(module).__name__} layers are not supported"
     if name in shared:
         return f"its weight or bias is shared with {shared[name]!r}"
     if name not in calls:
         return "the example input does not run it"
     groups = getattr(module, "groups", 1)
-    if groups > 1:
-        depthwise = groups == module.in_channels
-        return (
-            "depthwise: nothing to gain in the channel modes" if depthwise else f"grouped convolution ({groups} groups)"
-        )
+    if groups > 1 and groups == module.in_channels:
+        return "depthwise: nothing to gain in the channel modes"
     return None

@@ -101,15 +101,8 @@ class Task:
         """
         self.admit(plan)
         self._charge(_used_by(plan))
-        total = 0.0
-        for options, row in zip(self.space.layers, self.space.indices(plan), strict=True):
-            if row:
-                form = options.forms[options.form[row]]
-                rows = options.ranks[row : row + 1, : len(form.modes)]
-                total += float(form.errors(options.layer, options.analysis(form), rows)[0]) / max(
-                    options.energy, 1e-300
-                )
-        return total
+        rows = zip(self.space.layers, self.space.indices(plan), strict=True)
+        return sum(options.relative_error(int(row)) for options, row in rows)
 
     def compress(self, plan: RankPlan) -> nn.Module:
         """The network under the plan, from cached factors, batch norm recalibrated on a fixed training subset.
