@@ -102,7 +102,8 @@ def search(
     console = _console()
     row = run_single(load_config(config, settings), task, searcher, budget, seed, output)
     console.print(
-        f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters\n"
+        f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters; "
+        f"latency {row['latency_ms']:.2f} ms an image, dense {row['dense_latency_ms']:.2f} ms\n"
         f"validation accuracy: dense {row['dense_val_accuracy']:.2%}, before fine-tuning {row['accuracy_before']:.2%}, "
         f"after {row['val_accuracy']:.2%}",
         highlight=False,

@@ -12,11 +12,13 @@ from rank_search.report.budget_order import largest_first
 from rank_search.report.statistics import Interval, mean_interval
 
 KEPT = ("kept_macs", "kept_params")
+LATENCIES = ("latency_ms", "dense_latency_ms")
 ACCURACIES = ("accuracy_before", "val_accuracy", "test_accuracy")
 COSTS = ("evaluations", "samples_forward", "samples_trained", "search_seconds")
 COLUMNS = (
     *("task", "budget", "searcher", "seeds_done", "seeds_failed"),
     *KEPT,
+    "kept_latency",
     *(column for accuracy in ACCURACIES for column in (accuracy, f"{accuracy}_half_width")),
     *COSTS,
     "failures",
@@ -34,9 +36,9 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A table with ``COLUMNS``: tasks by name; in each the dense net first (searcher ``dense``, budget empty), then
         the budgets from large to small; in each the best searcher first, by test accuracy, or by validation accuracy
-        if the task has no test set. Accuracies and kept costs are fractions; ``*_half_width`` is of the 95 % Student-t
-        interval over seeds (NaN for one seed). ``failures`` holds one line ``cell: reason`` per failed cell; where no
-        seed is done the numbers are NaN.
+        if the task has no test set. Accuracies and what is kept (latency among it) are fractions; ``*_half_width`` is
+        of the 95 % Student-t interval over seeds (NaN for one seed). ``failures`` holds one line ``cell: reason`` per
+        failed cell; where no seed is done the numbers are NaN.
 
     Raises:
         InvalidInputError: if a column is missing, or a finished seed lacks a number that the other seeds have.
@@ -52,7 +54,7 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         "dense_val_accuracy",
         "dense_test_accuracy",
     }
-    missing = sorted((needed | {*KEPT, *ACCURACIES, *COSTS}) - set(results.columns))
+    missing = sorted((needed | {*KEPT, *LATENCIES, *ACCURACIES, *COSTS}) - set(results.columns))
     if missing:
         raise InvalidInputError(f"the results lack the columns {', '.join(missing)}; pass what read_results returns")
     rows: list[dict[str, Any]] = []
@@ -80,6 +82,7 @@ def _row(task: str, budget: str, searcher: object, cells: pd.DataFrame) -> dict[
         **{"task": task, "budget": budget, "searcher": str(searcher)},
         **{"seeds_done": len(done), "seeds_failed": len(failed)},
         **{column: interval.mean for column, interval in intervals.items()},
+        "kept_latency": float((done["latency_ms"] / done["dense_latency_ms"]).mean()),
         **{f"{column}_half_width": intervals[column].half_width for column in ACCURACIES},
         "failures": tuple(
             f"{cell}: {' '.join(str(reason).split()) or 'no reason was recorded'}"
@@ -98,7 +101,7 @@ def _dense_row(task: str, cells: pd.DataFrame) -> dict[str, Any]:
             "seeds_done": accuracies["val_accuracy"].n,
             "seeds_failed": 0,
         },
-        **dict.fromkeys(KEPT, 1.0),
+        **dict.fromkeys((*KEPT, "kept_latency"), 1.0),
         **{name: interval.mean for name, interval in accuracies.items()},
         **{f"{name}_half_width": interval.half_width for name, interval in accuracies.items()},
         "failures": (),

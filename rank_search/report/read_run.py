@@ -15,7 +15,8 @@ from rank_search.space.plan import Choice, RankPlan
 RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason")
 RESULT_OPTIONAL_NUMBERS = ("test_accuracy", "dense_test_accuracy", "weight_error", "lower_bound")
 RESULT_NUMBERS = (
-    *("kept_macs", "kept_params", "accuracy_before", "val_accuracy", "dense_val_accuracy"),
+    *("kept_macs", "kept_params", "latency_ms", "dense_latency_ms"),
+    *("accuracy_before", "val_accuracy", "dense_val_accuracy"),
     *("evaluations", "samples_forward", "samples_trained", "decompositions", "search_seconds", "search_cpu_seconds"),
     *("finetune_samples", "finetune_seconds"),
 )

@@ -14,15 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 HEADERS = (
-    *("searcher", "budget", "kept\nMACs", "kept\nparams"),
-    *("before\nfine-tune", "after, on\nvalidation", "after, on\ntest"),
+    *("searcher", "budget", "kept\nMACs", "kept\nparams", "kept\ntime"),
+    *("before\ntuning", "after, on\nvalidation", "after, on\ntest"),
     *("evals\n", "images\n(k)", "search\n(s)"),
 )
 NAMES = 2  # the first columns, of text; they give way when the console is narrow, the numbers do not
 SHORTEST_NAME = 8
 ABSENT = "–"
 LEGEND = (
-    "Kept cost and accuracy in %. Accuracy: mean ± half width of the 95 % Student-t interval over seeds.",
+    "Kept cost and accuracy in %; time: of an image in a batch of 32. Accuracy: mean ± half width of",
+    "the 95 % Student-t interval over seeds (before the fine-tune: mean).",
     "Images: those the search saw, forward and in training, in thousands.",
 )
 
@@ -58,7 +59,9 @@ def _table(rows: pd.DataFrame, width: int) -> Table:
         [budget or ABSENT for budget in rows["budget"]],
         [_percent(value) for value in rows["kept_macs"]],
         [_percent(value) for value in rows["kept_params"]],
-        *(_intervals(rows, accuracy) for accuracy in ("accuracy_before", "val_accuracy", "test_accuracy")),
+        [ABSENT if math.isnan(value) else f"{100 * value:.0f}" for value in rows["kept_latency"]],
+        [_percent(value) for value in rows["accuracy_before"]],
+        *(_intervals(rows, accuracy) for accuracy in ("val_accuracy", "test_accuracy")),
         [_amount(value) for value in rows["evaluations"]],
         [_amount(value / 1000) for value in rows["samples_forward"] + rows["samples_trained"]],
         [_amount(value) for value in rows["search_seconds"]],

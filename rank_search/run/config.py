@@ -65,7 +65,7 @@ class EvaluationConfig(_Section):
     """What one evaluation in a search looks at."""
 
     images: int | None = Field(default=None, ge=1)
-    recalibration_images: int = Field(default=512, ge=0)
+    recalibration_images: int = Field(default=256, ge=0)
 
 
 class TaskConfig(_Section):

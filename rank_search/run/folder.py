@@ -30,6 +30,8 @@ RESULT_COLUMNS = (
     "reason",
     "kept_macs",
     "kept_params",
+    "latency_ms",
+    "dense_latency_ms",
     "accuracy_before",
     "val_accuracy",
     "test_accuracy",

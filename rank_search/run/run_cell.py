@@ -11,11 +11,11 @@ from rank_search.files import DISK_FULL, write_json, write_text
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.folder import CHECKPOINT_FILE, RESULT_FILE, STEP_COLUMNS, STEPS_FILE, RunFolder, to_csv
-from rank_search.run.memory import release_memory
 from rank_search.run.prepare import Prepared, load_prepared
 from rank_search.searching import SearchResult, Step, make_searcher, run_search
 from rank_search.space import save
 from rank_search.space.compress import PLAN_FILE
+from rank_search.space.memory import release_memory
 from rank_search.task.evaluation import validate
 
 _prepared: dict[tuple[str, str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
@@ -84,8 +84,11 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     common.admit(result.plan)
     save(tuned, place)
     write_text(place / PLAN_FILE, result.plan.to_json())  # the same plan, with its dense layers spelled out
+    latency, dense_latency = common.latencies([tuned, common.model])
     return {
         **_kept(result.cost, dense),
+        "latency_ms": round(latency, 4),
+        "dense_latency_ms": round(dense_latency, 4),
         "accuracy_before": before.accuracy,
         "val_accuracy": after.accuracy,
         "test_accuracy": None if test is None else test.accuracy,

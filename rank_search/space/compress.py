@@ -18,6 +18,7 @@ from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.low_rank import LowRank
 from rank_search.space.options import why_not_offered
 from rank_search.space.plan import DENSE, Choice, RankPlan
+from rank_search.space.trace import DEPTHWISE
 
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
 
@@ -62,7 +63,7 @@ def replace_layers(
             known = ", ".join(kind.__name__ for kind in KINDS)
             raise PlanError(f"the plan changes {name!r}, a {type(module).__name__}: only {known} are decomposed")
         layer = Layer.of(name, module)
-        reason = form.why_not(layer)
+        reason = DEPTHWISE if layer.depthwise else form.why_not(layer)
         if reason is not None:
             raise PlanError(f"layer {name!r} cannot become {choice}: {reason}")
         inside = len(choice.ranks) == len(form.modes) and max(choice.ranks) <= max(form.largest_ranks(layer))

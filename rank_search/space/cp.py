@@ -28,9 +28,10 @@ class CP(Decomposition):
     """Canonical polyadic decomposition of ``[Co, Ci, kh kw]``, one rank R, fitted by alternating least squares.
 
     CP has no nested optimum, so every rank is fitted on its own (tensorly ``parafac``, SVD start) when it is first
-    asked for, and its error is measured, not predicted. A fit that is not finite, or worse than the zero tensor, counts
-    as error inf. Components leave ALS with unequal norms and are balanced: each factor of a component gets the cube
-    root of their product, without which SGD fails (docs/methods.md).
+    asked for, and its error is measured, not predicted. The line search reaches in 60 iterations the error of 200
+    without. A fit that is not finite, or worse than the zero tensor, counts as error inf. Components leave ALS with
+    unequal norms and are balanced: each factor of a component gets the cube root of their product, without which SGD
+    fails (docs/methods.md).
     (As convolutions: Lebedev et al., ICLR 2015; the grid and the guards are ours.)
 
     Args:
@@ -44,7 +45,7 @@ class CP(Decomposition):
     name: ClassVar[str] = "cp"
     modes: ClassVar[tuple[str, ...]] = ("rank",)
 
-    def __init__(self, ranks: int = 14, iterations: int = 60) -> None:
+    def __init__(self, ranks: int = 28, iterations: int = 60) -> None:
         for option, value in (("ranks", ranks), ("iterations", iterations)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidInputError(f"cp {option}={value!r} is not allowed: give a whole number from 1")
@@ -108,7 +109,7 @@ class CP(Decomposition):
             out, into, taps, errors = (torch.stack(parts) for parts in zip(*fits, strict=True))
             return {"out": out, "in": into, "taps": taps, "error": errors.sum()}
 
-        return weight.part(f"cp{self._iterations}-{rank}", compute)
+        return weight.part(f"cp{self._iterations}ls-{rank}", compute)
 
 
 def fit(kernel: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -117,7 +118,9 @@ def fit(kernel: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Ten
     with tl.backend_context("numpy", local_threadsafe=True), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            weights, found = parafac(target, rank, n_iter_max=iterations, init="svd", tol=TOLERANCE, random_state=0)
+            weights, found = parafac(
+                target, rank, n_iter_max=iterations, init="svd", tol=TOLERANCE, random_state=0, linesearch=True
+            )
         except np.linalg.LinAlgError:  # a singular normal matrix: no fit at this rank
             weights, found = np.full(rank, np.nan), [np.zeros((size, rank)) for size in target.shape]
     factors = [torch.from_numpy(np.ascontiguousarray(factor, dtype=np.float64)) for factor in found]

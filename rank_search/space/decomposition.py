@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +64,7 @@ class Decomposition(ABC):
 
     @abstractmethod
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
-        """``||W - What||^2`` of every rank tuple in the weight's metric, ``[n]``; inf where no fit was found.
+        """``||W - What||^2`` of ``weight.tensor`` for every rank tuple, ``[n]``; inf where no fit was found.
 
         What takes long is computed once by :meth:`LayerWeight.part`, which is asked for it again and again.
         """
@@ -94,11 +94,8 @@ def decomposition(name: str, **options: Any) -> Decomposition:
         PluginError: if it cannot be imported or made.
     """
     cls = decompositions.get(name)
-    known = [key for key in inspect.signature(cls).parameters if key not in ("args", "kwargs")]
-    for key in options:
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise InvalidInputError(f"the form {name!r} has no option {key!r}{nearest(key, known)}; it has: {allowed}")
+    if options:
+        _check_options(name, cls, options)
     try:
         form = cls(**options)
     except InvalidInputError:
@@ -107,6 +104,14 @@ def decomposition(name: str, **options: Any) -> Decomposition:
         raise PluginError(f"the form {name!r} cannot be made: {type(error).__name__}: {error}") from error
     form.name = name  # type: ignore[misc]  # plans name a form as it was asked for, "module:Class" included
     return form
+
+
+def _check_options(name: str, cls: type[Any], options: Iterable[str]) -> None:
+    known = [key for key in inspect.signature(cls).parameters if key not in ("args", "kwargs")]
+    for key in options:
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise InvalidInputError(f"the form {name!r} has no option {key!r}{nearest(key, known)}; it has: {allowed}")
 
 
 def register_decomposition(name: str) -> Callable[[type[Any]], type[Any]]:

@@ -27,6 +27,7 @@ class FactorCache:
         self.folder, self._limit = folder, memory_bytes
         self._memory: OrderedDict[str, Tensors] = OrderedDict()
         self._held = 0
+        self._latest: tuple[str, Tensor] | None = None
 
     def get(self, key: str, compute: Callable[[], Tensors], on_disk: bool = True) -> Tensors:
         """The stored tensors of that key, or those that ``compute`` returns, then stored.
@@ -49,6 +50,13 @@ class FactorCache:
                 write_tensors(self._path(self.folder, key), found)
         self._remember(key, found)
         return found
+
+    def latest(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
+        """As :meth:`get` for one tensor that is fast to compute again: only the last one asked for is kept."""
+        if self._latest is None or self._latest[0] != key:
+            self._latest = None  # what it holds is free before the next one is made
+            self._latest = (key, compute())
+        return self._latest[1]
 
     def _read(self, key: str) -> Tensors | None:
         if self.folder is None or not self._path(self.folder, key).exists():

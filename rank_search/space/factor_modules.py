@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rank_search.space.layer import KINDS
+
 Conv = nn.modules.conv._ConvNd
 
 
@@ -63,7 +65,13 @@ def has_bias(module: nn.Module) -> bool:
 
 def _bare(kind: type[Conv], *arguments: Any, **options: Any) -> nn.Module:
     """A convolution whose initialisation, which takes most of its making, is left out."""
-    bare = type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
-    module: nn.Module = bare(*arguments, **options, device="meta")
+    module: nn.Module = _UNINITIALISED[kind](*arguments, **options, device="meta")
     module.__class__ = kind  # from here on a plain one, for export and for whoever asks its type
     return module
+
+
+_UNINITIALISED: dict[type[nn.Module], type[Any]] = {
+    kind: type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+    for kind in KINDS
+    if kind is not nn.Linear
+}

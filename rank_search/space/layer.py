@@ -62,6 +62,11 @@ class Layer:
         return self.kind == "conv_transpose2d"
 
     @property
+    def depthwise(self) -> bool:
+        """One input channel per group: no channel mode is left to cut."""
+        return self.groups > 1 and self.groups == self.in_channels
+
+    @property
     def taps(self) -> int:
         """Kernel positions, kh x kw; 1 for a linear layer."""
         return prod(self.kernel)

@@ -18,8 +18,8 @@ class LayerWeight:
     """A weight in float64 on the CPU, in the metric in which its errors are measured.
 
     Without a whitening the metric is Frobenius'. With one, :attr:`tensor` is the weight times a root of the input's
-    second moment, whose Frobenius norm is that of the layer's OUTPUT; a form decomposes that tensor, and
-    :meth:`unwhiten` takes the root off its first factor again.
+    second moment, whose squared Frobenius norm, times :attr:`scale`, is that of the layer's OUTPUT; a form decomposes
+    that tensor, and :meth:`unwhiten` takes the root off its first factor again.
 
     Args:
         layer: the geometry.
@@ -44,30 +44,36 @@ class LayerWeight:
     def tensor(self) -> Tensor:
         """The weight in the metric, ``[groups, Co / groups, Ci / groups, taps]``."""
 
-        def compute() -> Tensors:
+        def compute() -> Tensor:
             if self.whitening is None:
-                return {"tensor": self.plain}
-            return {"tensor": torch.einsum("goit,gij->gojt", self.plain, self.whitening.root)}
+                return self.plain
+            return torch.einsum("goit,gij->gojt", self.plain, self.whitening.root)
 
-        return self._cache.get(f"tensor-{self._digest}", compute, on_disk=False)["tensor"]
+        return self._cache.latest(self._digest, compute)
+
+    @property
+    def scale(self) -> float:
+        """What squared errors of :attr:`tensor` are multiplied by to be squared errors in the metric."""
+        return 1.0 if self.whitening is None else self.whitening.scale
 
     @cached_property
     def energy(self) -> float:
-        """``||W||^2`` in the metric."""
+        """``||W||^2`` of :attr:`tensor`, without the scale."""
         return float(self.tensor.square().sum())
 
     def unwhiten(self, first: Tensor) -> Tensor:
         """A factor ``[groups, r, Ci / groups, taps]`` of :attr:`tensor`, as one of the weight itself."""
         return first if self.whitening is None else torch.einsum("grjt,gji->grit", first, self.whitening.inverse)
 
-    def part(self, name: str, compute: Callable[[], Tensors]) -> Tensors:
+    def part(self, name: str, compute: Callable[[], Tensors], on_disk: bool = True) -> Tensors:
         """What ``compute`` returns, computed once for all layers of equal weight, geometry and metric.
 
         Args:
             name: says what it is; a form whose numbers change must change the name.
             compute: returns tensors by name, float64.
+            on_disk: whether to keep it on disk, too: not if it is as fast to compute as to read.
         """
-        return self._cache.get(f"{name}-{self._digest}", compute)
+        return self._cache.get(f"{name}-{self._digest}", compute, on_disk)
 
     @cached_property
     def _digest(self) -> str:

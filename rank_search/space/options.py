@@ -14,6 +14,7 @@ from rank_search.space import thinning
 from rank_search.space.decomposition import Decomposition, FloatArray, IntArray
 from rank_search.space.layer import Layer
 from rank_search.space.layer_weight import LayerWeight
+from rank_search.space.memory import trim
 from rank_search.space.plan import DENSE, DENSE_FORM, Choice
 
 
@@ -77,14 +78,16 @@ class LayerOptions:
     @property
     def energy(self) -> float:
         """``||W||^2`` in the weight's metric."""
-        return self.weight.energy
+        return self.weight.energy * self.weight.scale
 
     @cached_property
     def errors(self) -> FloatArray:
         """``||W - What||^2`` of every option in the weight's metric, ``[n]``; 0 for dense, inf without a fit."""
         parts = [np.zeros(1)]
         for i, form in enumerate(self.forms):
-            parts.append(form.errors(self.weight, self.ranks_of(i)))
+            parts.append(form.errors(self.weight, self.ranks_of(i)) * self.weight.scale)
+            if self.layer.dense_params > LARGE:
+                trim()
         return np.concatenate(parts)
 
     def relative_error(self, index: int) -> float:
@@ -95,7 +98,8 @@ class LayerOptions:
             error = float(self.errors[index])
         else:
             form = self.forms[int(self.form[index])]
-            error = float(form.errors(self.weight, self.ranks[index : index + 1, : len(form.modes)])[0])
+            ranks = self.ranks[index : index + 1, : len(form.modes)]
+            error = float(form.errors(self.weight, ranks)[0]) * self.weight.scale
         return error / max(self.energy, 1e-300)
 
     def ranks_of(self, form: int) -> IntArray:
@@ -170,6 +174,7 @@ class LayerOptions:
         return key
 
 
+LARGE = 2**20  # weights of a layer whose decompositions leave holes in memory that matter
 THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
 
 

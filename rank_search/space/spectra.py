@@ -32,10 +32,7 @@ def basis(weight: LayerWeight, name: str, unfold: Unfold) -> Tensor:
     The Gram matrix of that side is the cheap one (docs/methods.md).
     """
 
-    def compute() -> dict[str, Tensor]:
-        return {"basis": torch.from_numpy(np.linalg.eigh(_gram(unfold()))[1][:, :, ::-1].copy())}
-
-    return weight.part(f"{name}.basis", compute)["basis"]
+    return weight.part(f"{name}.basis", lambda: {"basis": _eigenvectors(unfold())})["basis"]
 
 
 def split(matrices: Tensor, bases: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -55,22 +52,32 @@ def unfolding(weight: LayerWeight, mode: str) -> Tensor:
     return tensor.flatten(2) if mode == "out" else tensor.transpose(1, 2).flatten(2)
 
 
-def mode_basis(weight: LayerWeight, mode: str) -> Tensor:
-    """The left singular basis of a channel unfolding, ``[groups, m, min(m, n)]``, by falling energy."""
-    out, into = weight.layer.group_channels
-    channels, others = (out, into) if mode == "out" else (into, out)
-    if channels <= others * weight.layer.taps:
-        return basis(weight, mode, lambda: unfolding(weight, mode))
+def mode_basis(weight: LayerWeight, mode: str, keep: bool = True) -> Tensor:
+    """The left singular basis of a channel unfolding, ``[groups, m, min(m, n)]``, by falling energy.
+
+    Args:
+        weight: of the layer.
+        mode: ``"out"`` or ``"in"``.
+        keep: False while tables are built: thousands of options are looked at then, few are ever built.
+    """
 
     def compute() -> dict[str, Tensor]:
-        return {"basis": torch.linalg.svd(unfolding(weight, mode), full_matrices=False)[0]}
+        matrices = unfolding(weight, mode)
+        if matrices.shape[1] > matrices.shape[2]:
+            return {"basis": torch.linalg.svd(matrices, full_matrices=False)[0]}
+        return {"basis": _eigenvectors(matrices)}
 
-    return weight.part(f"{mode}.left", compute)["basis"]
+    return (weight.part(f"{mode}.left", compute) if keep else compute())["basis"]
 
 
 def tails(energies: FloatArray) -> FloatArray:
     """``e(R) = sum_{j > R} s_j^2`` for R = 0 .. m, summed from the small end so that small tails keep their digits."""
     return np.concatenate([np.cumsum(energies[::-1])[::-1], [0.0]])
+
+
+def _eigenvectors(matrices: Iterable[Tensor]) -> Tensor:
+    """Of every Gram matrix, ``[b, s, s]``, by falling eigenvalue."""
+    return torch.from_numpy(np.linalg.eigh(_gram(matrices))[1][:, :, ::-1].copy())
 
 
 def _gram(matrices: Iterable[Tensor]) -> FloatArray:

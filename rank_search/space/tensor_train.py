@@ -35,6 +35,8 @@ class TensorTrain(ChannelCore):
         return grid[self.feasible(layer, grid)]
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
+        if not len(ranks):
+            return np.zeros(0)
         firsts = np.unique(ranks[:, 0])
         name = "tt" + hashlib.sha256(firsts.tobytes()).hexdigest()[:8]
         energies = weight.part(name, lambda: {"energies": _energies(weight, firsts)})["energies"].numpy()
@@ -63,7 +65,7 @@ class TensorTrain(ChannelCore):
 
 def _energies(weight: LayerWeight, firsts: IntArray) -> Tensor:
     """Squared singular values of the cut weight for rising r1, ``[len(firsts), Co / groups]``, summed over groups."""
-    cut = _cut(weight, int(firsts[-1])).numpy()
+    cut = _cut(weight, int(firsts[-1]), keep=False).numpy()
     taps, start = weight.layer.taps, 0
     gram = np.zeros((cut.shape[0], cut.shape[2], cut.shape[2]))
     found = []
@@ -75,7 +77,7 @@ def _energies(weight: LayerWeight, firsts: IntArray) -> Tensor:
     return torch.from_numpy(np.stack(found))
 
 
-def _cut(weight: LayerWeight, first: int) -> Tensor:
+def _cut(weight: LayerWeight, first: int, keep: bool = True) -> Tensor:
     """The weight in the leading input basis, ``[groups, r1 taps, Co / groups]``."""
-    basis = spectra.mode_basis(weight, "in")[:, :, :first]
+    basis = spectra.mode_basis(weight, "in", keep)[:, :, :first]
     return torch.einsum("goit,gir->grto", weight.tensor, basis).flatten(1, 2)

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rank_search.errors import InvalidInputError
 from rank_search.space.layer import KINDS, Call, Layer
 
+DEPTHWISE = "depthwise: nothing to gain in the channel modes"
 CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
 """Kinds of modules that are listed at all, decomposable or not."""
 
@@ -127,7 +128,4 @@ def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[s
         return f"its weight or bias is shared with {shared[name]!r}"
     if name not in calls:
         return "the example input does not run it"
-    groups = getattr(module, "groups", 1)
-    if groups > 1 and groups == module.in_channels:
-        return "depthwise: nothing to gain in the channel modes"
-    return None
+    return DEPTHWISE if Layer.of(name, module).depthwise else None

@@ -30,29 +30,27 @@ class Tucker2(ChannelCore):
         return grid[self.feasible(layer, grid)]
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
-        energy = weight.part("tucker2.energy", lambda: {"energy": _core(weight).square().sum((0, 3))})["energy"].numpy()
+        energy = weight.part("tucker2.energy", lambda: {"energy": _energy(weight)})["energy"].numpy()
         kept = np.zeros((energy.shape[0] + 1, energy.shape[1] + 1))
         kept[1:, 1:] = energy.cumsum(0).cumsum(1)
         return np.maximum(kept[-1, -1] - kept[ranks[:, 0], ranks[:, 1]], 0.0)  # type: ignore[no-any-return]
 
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
-        (out, into), layer = ranks, weight.layer
+        out, into = ranks
         bases = spectra.mode_basis(weight, "out"), spectra.mode_basis(weight, "in")
         first = bases[1][:, :, :into].transpose(1, 2).unsqueeze(3)
-        core = _core(weight)[:, :out, :into].reshape(layer.groups, out, into, layer.taps)
-        return weight.unwhiten(first), core, bases[0][:, :, :out].unsqueeze(3)
+        core = weight.part("tucker2.core", lambda: {"core": _core(weight, *bases)}, on_disk=False)["core"]
+        return weight.unwhiten(first), core[:, :out, :into], bases[0][:, :, :out].unsqueeze(3)
 
 
-def _core(weight: LayerWeight) -> Tensor:
+def _energy(weight: LayerWeight) -> Tensor:
+    """``c[a, b]`` of the full core, summed over groups."""
+    bases = [spectra.mode_basis(weight, mode, keep=False) for mode in ("out", "in")]
+    return _core(weight, *bases).square_().sum((0, 3))
+
+
+def _core(weight: LayerWeight, out: Tensor, into: Tensor) -> Tensor:
     """The full core ``[groups, R1, R2, taps]``."""
-
-    def compute() -> dict[str, Tensor]:
-        out, into = spectra.mode_basis(weight, "out"), spectra.mode_basis(weight, "in")
-        tensor = weight.tensor
-        groups, outs, ins, taps = tensor.shape
-        half = (out.transpose(1, 2) @ tensor.reshape(groups, outs, ins * taps)).reshape(groups, -1, ins, taps)
-        turned = half.transpose(1, 2).reshape(groups, ins, -1)
-        core = (into.transpose(1, 2) @ turned).reshape(groups, into.shape[2], -1, taps)
-        return {"core": core.transpose(1, 2).contiguous()}
-
-    return weight.part("tucker2.core", compute)["core"]
+    groups, outs, ins, taps = weight.tensor.shape
+    half = (out.transpose(1, 2) @ weight.tensor.reshape(groups, outs, ins * taps)).reshape(groups, -1, ins, taps)
+    return into.transpose(1, 2).unsqueeze(1) @ half

@@ -16,12 +16,15 @@ RIDGE = 1e-3
 @dataclass(frozen=True)
 class Whitening:
     """Args:
-    root: ``[groups, Ci / groups, Ci / groups]``, symmetric, float64, ``root @ root`` = second moment + ridge.
+    root: ``[groups, Ci / groups, Ci / groups]``, symmetric, float64, ``scale root @ root`` = second moment + ridge.
     inverse: its inverse.
+    scale: the mean diagonal of the second moment, kept apart so that factors are of the weight's size; 0 for an input
+        that is always zero.
     """
 
     root: Tensor
     inverse: Tensor
+    scale: float
 
     @classmethod
     def of(cls, name: str, moment: Tensor, groups: int, channels: int) -> Whitening:
@@ -48,12 +51,14 @@ class Whitening:
                 "infinite: is the calibration data finite, and does the network run it without overflow?"
             )
         exact = (exact + exact.transpose(1, 2)) / 2
-        mean = exact.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float64).tiny)
-        values, vectors = torch.linalg.eigh(exact)
-        if (values[:, 0] < -1e-6 * mean * channels).any():
+        scale = float(exact.diagonal(dim1=1, dim2=2).mean())
+        size = float(exact.abs().max())
+        values, vectors = torch.linalg.eigh(exact / size if size else exact)
+        if (values < -1e-6 * channels).any():
             raise CovarianceError(
-                f"the input covariance of layer {name!r} has the negative eigenvalue {float(values.min()):.3g}: "
+                f"the input covariance of layer {name!r} has the negative eigenvalue {float(values.min()) * size:.3g}: "
                 "a second moment has none"
             )
-        roots = (values.clamp_min(0) + RIDGE * mean[:, None]).sqrt()[:, None, :]
-        return cls(vectors * roots @ vectors.transpose(1, 2), vectors / roots @ vectors.transpose(1, 2))
+        relative = values.clamp_min(0) * (size / scale) if scale else torch.ones_like(values)
+        roots = (relative + RIDGE).sqrt()[:, None, :]
+        return cls(vectors * roots @ vectors.transpose(1, 2), vectors / roots @ vectors.transpose(1, 2), scale)

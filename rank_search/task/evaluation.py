@@ -1,13 +1,12 @@
-"""Judging a network: recalibrate batch norm, then loss and accuracy."""
+"""Judging a network: loss and accuracy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rank_search.errors import EvaluationError
@@ -49,35 +48,6 @@ def validate(model: nn.Module, data: Data, images: ImageSet) -> Evaluation:
     if not math.isfinite(loss):
         raise EvaluationError(f"the validation loss is {loss}: the network's outputs are not finite")
     return Evaluation(loss / len(images), right / len(images), len(images))
-
-
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replaces batch norm's running statistics by the plain average over the given batches; nothing else changes.
-
-    Every batch weighs the same: give batches of one size. A compressed layer shifts the statistics that its batch norm
-    has stored; recalibration is worth up to 40 points of accuracy before any training (measured on a ResNet-20).
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.track_running_stats]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    device = device_of(model)
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # None is torch's cumulative average
-        norm.train()
-    try:
-        with torch.no_grad():
-            for inputs in batches:
-                model(inputs.to(device))
-    except (RuntimeError, ValueError) as error:
-        raise EvaluationError(f"batch norm cannot be recalibrated: {type(error).__name__}: {_line(error)}") from error
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        model.eval()
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,10 +13,14 @@ from rank_search.errors import DataError, InvalidInputError
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, plan_of
 from rank_search.space.decomposition import FloatArray
 from rank_search.task.data import Data, ImageSet
-from rank_search.task.evaluation import BATCH, Evaluation, recalibrate, validate
+from rank_search.task.evaluation import Evaluation, validate
+from rank_search.task.latency import LATENCY_BATCH, latencies
 from rank_search.task.meter import Limits, Meter
+from rank_search.task.recalibration import recalibrate
 from rank_search.task.recipe import Recipe, train
 from rank_search.task.weights import check_finite
+
+RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
 
 
 class Task:
@@ -31,7 +34,8 @@ class Task:
         recipe: the common fine-tune.
         seed: of the fine-tune; the fixed subsets are the same for every seed.
         evaluation_images: size of the fixed validation subset that :meth:`evaluate` uses; None is all.
-        recalibration_images: training images for batch-norm recalibration; 0 leaves batch norm alone.
+        recalibration_images: training images, without labels, on which batch norm is mended (see
+            :func:`recalibrate`); 0 leaves it alone.
 
     Attributes:
         meter: what the oracles have used.
@@ -50,7 +54,7 @@ class Task:
         recipe: Recipe | None = None,
         seed: int = 0,
         evaluation_images: int | None = None,
-        recalibration_images: int = 512,
+        recalibration_images: int = 256,
     ) -> None:
         for name, value, least in (
             ("evaluation_images", evaluation_images, 1),
@@ -111,7 +115,7 @@ class Task:
             OverBudgetError, LimitReached, EvaluationError
         """
         self.admit(plan)
-        self._charge(_used_by(plan), samples_forward=self._calibration_images(plan))
+        self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
         return self._build(plan)
 
     def evaluate(self, plan: RankPlan) -> Evaluation:
@@ -125,7 +129,7 @@ class Task:
         """
         self.admit(plan)
         data, (_, validation) = self._data(), self._subset()
-        images = len(validation) + self._calibration_images(plan)
+        images = len(validation) + self._recalibration_cost(plan)
         self._charge(_used_by(plan), evaluations=1, samples_forward=images)
         return validate(self._build(plan), data, validation)
 
@@ -177,6 +181,16 @@ class Task:
             charge=lambda images: self.meter.charge(samples_trained=images),
         )
 
+    def latencies(self, models: Sequence[nn.Module]) -> list[float]:
+        """Median milliseconds per image in a batch of 32, the networks measured in turn (see :func:`latencies`).
+
+        Raises:
+            DataError: if the task has no data.
+        """
+        data = self._data()
+        inputs, _ = next(iter(data.batches(data.validation.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)))
+        return latencies([model.eval() for model in models], inputs)
+
     def used(self) -> list[list[str]]:
         """The (layer, form) pairs charged so far, for a checkpoint."""
         return [list(pair) for pair in sorted(self._used)]
@@ -203,8 +217,8 @@ class Task:
         compressed = self.space.compress(self.model, plan)
         images = self._calibration_images(plan)
         if self.data is not None and images:
-            size = math.ceil(images / math.ceil(images / BATCH))  # batches of equal size: each weighs the same
-            recalibrate(compressed, (inputs for inputs, _ in self.data.batches(self._subset()[0], size)))
+            size = min(images, RECALIBRATION_BATCH)
+            recalibrate(compressed, self.model, (inputs for inputs, _ in self.data.batches(self._subset()[0], size)))
         return compressed.eval()
 
     def _calibration_images(self, plan: RankPlan) -> int:
@@ -212,6 +226,10 @@ class Task:
         if self.data is None or not self._recalibration_images or not _used_by(plan):
             return 0
         return len(self._subset()[0])
+
+    def _recalibration_cost(self, plan: RankPlan) -> int:
+        """Forward samples: the images run through the compressed network and through the dense one."""
+        return 2 * self._calibration_images(plan)
 
     def _charge(self, used: set[tuple[str, str]], **counts: int) -> None:
         """Charges the counts and the decompositions that this task has not used before, all or none."""

@@ -73,7 +73,7 @@ def test_every_form_gets_its_plan_and_one_evaluation_and_the_best_is_kept() -> N
     forms = [{choice.form for choice in step.proposal.plan.values()} for step in result.steps if step.proposal.plan]
     assert forms == [{"tucker2", "svd"}, {"cp", "svd"}]
     assert result.meter["evaluations"] == 2
-    assert result.meter["samples_forward"] == 2 * (20 + VALIDATION)
+    assert result.meter["samples_forward"] == 2 * (40 + VALIDATION)
     scores = [task.evaluate(step.proposal.plan).loss for step in result.steps if step.proposal.plan is not None]
     assert [step.proposal.score for step in result.steps] == scores
     assert result.score == min(scores)

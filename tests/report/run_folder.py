@@ -17,6 +17,8 @@ RESULT_COLUMNS = [
     "reason",
     "kept_macs",
     "kept_params",
+    "latency_ms",
+    "dense_latency_ms",
     "accuracy_before",
     "val_accuracy",
     "test_accuracy",
@@ -57,6 +59,7 @@ def done(task: str, budget: str, searcher: str, seed: int, accuracy: float, **ch
     row: Row = dict.fromkeys(RESULT_COLUMNS, 0)
     row |= {"cell": f"{task}-{budget}-{searcher}-{seed}", "task": task, "budget": budget, "searcher": searcher}
     row |= {"seed": seed, "status": "done", "reason": "", "kept_macs": 0.49, "kept_params": 0.4}
+    row |= {"latency_ms": 1.5, "dense_latency_ms": 2.0}
     row |= {"accuracy_before": accuracy - 0.1, "val_accuracy": accuracy + 0.01, "test_accuracy": accuracy}
     row |= {"dense_val_accuracy": 0.97, "dense_test_accuracy": 0.96, "weight_error": "", "lower_bound": ""}
     row |= {"evaluations": 4, "samples_forward": 4000, "samples_trained": 500, "search_seconds": 12.5}

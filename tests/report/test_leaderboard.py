@@ -112,9 +112,9 @@ def test_missing_columns_are_named(write_run: Write) -> None:
 def test_printed_table_shows_every_number(write_run: Write) -> None:
     lines = printed(run_of_two_tasks(), write_run)
     row = next(line for line in lines if line.startswith("random") and "macs=0.5" in line)
-    assert " ".join(row.split()) == "random macs=0.5 48.0 40.0 81.0 ± 2.5 92.0 ± 2.5 91.0 ± 2.5 4 4.5 12.5"
+    assert " ".join(row.split()) == "random macs=0.5 48.0 40.0 75 81.0 92.0 ± 2.5 91.0 ± 2.5 4 4.5 12.5"
     dense = next(line for line in lines[lines.index("digits") :] if line.startswith("dense"))
-    assert " ".join(dense.split()) == "dense – 100.0 100.0 – 97.0 96.0 – – –"
+    assert " ".join(dense.split()) == "dense – 100.0 100.0 100 – 97.0 96.0 – – –"
     assert any(line.split()[:3] == ["tpe", "2/3", "macs=0.5"] for line in lines)
 
 
@@ -152,7 +152,7 @@ def test_100_columns_hold_two_metrics_and_long_reasons_without_a_wrapped_or_cut_
 def test_a_console_that_is_too_narrow_cuts_no_number(write_run: Write) -> None:
     lines = printed(run_of_two_tasks(), write_run, width=60)
     row = next(line for line in lines if line.startswith("random"))
-    assert " ".join(row.split()).endswith(" 48.0 40.0 81.0 ± 2.5 92.0 ± 2.5 91.0 ± 2.5 4 4.5 12.5")
+    assert " ".join(row.split()).endswith(" 48.0 40.0 75 81.0 92.0 ± 2.5 91.0 ± 2.5 4 4.5 12.5")
 
 
 def test_markup_in_names_is_printed_as_it_is(write_run: Write) -> None:

@@ -19,7 +19,7 @@ from rank_search import load, load_model
 from rank_search.space.trace import count_macs
 
 COMMAND = [sys.executable, "-c", "from rank_search.cli import main; main()", "bench"]
-TIMES = ("search_seconds", "search_cpu_seconds", "finetune_seconds")
+TIMES = ("latency_ms", "dense_latency_ms", "search_seconds", "search_cpu_seconds", "finetune_seconds")
 
 
 def start(config: Path, output: Path, *options: str) -> subprocess.Popen[str]:

@@ -86,7 +86,7 @@ def test_every_step_is_reported_once_with_the_meter_after_it() -> None:
     result = run(evaluated(A), evaluated(B), after_step=seen.append)
     assert tuple(seen) == result.steps
     assert [step.meter["evaluations"] for step in seen] == [1, 2]
-    assert [step.meter["samples_forward"] for step in seen] == [50, 100]
+    assert [step.meter["samples_forward"] for step in seen] == [70, 140]
     assert [step.meter["decompositions"] for step in seen] == [2, 2]
     assert result.meter["evaluations"] == 2
 
@@ -206,14 +206,14 @@ def test_a_limit_that_is_reached_in_the_middle_of_a_step_ends_the_search_normall
         searcher.task.evaluate(C)
         return Proposal(C, 0.0)
 
-    result = run(evaluated(A), two_evaluations, limits=Limits(evaluations=2, samples_forward=149))
+    result = run(evaluated(A), two_evaluations, limits=Limits(evaluations=2, samples_forward=209))
     assert (result.plan, len(result.steps)) == (A, 1)
     assert result.ended == "evaluations would pass the limit of 2"
     assert result.meter["evaluations"] == 2
-    result = run(evaluated(A), two_evaluations, limits=Limits(samples_forward=149))
+    result = run(evaluated(A), two_evaluations, limits=Limits(samples_forward=209))
     assert (result.plan, len(result.steps)) == (A, 1)
-    assert result.ended == "samples_forward would pass the limit of 149"
-    assert result.meter["samples_forward"] == 100
+    assert result.ended == "samples_forward would pass the limit of 209"
+    assert result.meter["samples_forward"] == 140
 
 
 def test_a_limit_that_is_reached_before_any_plan_says_so() -> None:
@@ -263,7 +263,7 @@ def baseline(name: str, limits: Limits, **kwargs: Any) -> SearchResult:
     "limits",
     [
         Limits(evaluations=4),
-        Limits(samples_forward=3 * (20 + VALIDATION) + 7),
+        Limits(samples_forward=3 * (40 + VALIDATION) + 7),
         Limits(evaluations=6, decompositions=5, samples_forward=10_000),
     ],
     ids=["evaluations", "samples", "three"],

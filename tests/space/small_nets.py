@@ -46,8 +46,12 @@ class Tiny(nn.Module):
 TINY_INPUT = (1, 2, 6, 6)
 
 
+class Padded(nn.Conv2d):
+    """A subclass, which may compute anything."""
+
+
 class Zoo(nn.Module):
-    """One layer of every kind that cannot be decomposed, each for another reason, and one that can."""
+    """One layer for every reason why a layer cannot be decomposed, and one of every kind that can."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +62,9 @@ class Zoo(nn.Module):
         self.upward = nn.ConvTranspose2d(8, 8, 2)
         self.small = nn.Conv2d(8, 1, 3, padding=1)
         self.narrow = nn.Conv2d(1, 1, 3, padding=1)
+        self.own = Padded(1, 1, 1)
         self.series = nn.Conv1d(1, 8, 1)
+        self.rise = nn.ConvTranspose1d(8, 8, 1)
         self.embedding = nn.Embedding(8, 8)
         self.tied = nn.Linear(8, 8, bias=False)
         self.tied.weight = self.embedding.weight
@@ -70,7 +76,8 @@ class Zoo(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.upward(self.pointwise(self.grouped(self.depthwise(self.plain(images)))))
-        tokens = self.series(self.narrow(self.small(features)).flatten(2)).transpose(1, 2)
+        rows = self.own(self.narrow(self.small(features))).flatten(2)
+        tokens = self.rise(self.series(rows)).transpose(1, 2)
         tokens = self.other(self.one(self.tied(tokens)))
         attended: Tensor = self.attention(tokens, tokens, tokens)[0]
         return attended
@@ -100,3 +107,27 @@ class Shaped(nn.Module):
 
 
 SHAPED_INPUT = (1, 7, 12)
+
+
+class Frames(nn.Module):
+    """Every kind of convolution, grouped ones, strides, and frames of one sample folded into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.film = nn.Conv3d(4, 6, (2, 3, 3), padding=(1, 1, 1), stride=(1, 2, 1))
+        self.down = nn.Conv2d(6, 8, 3, stride=(2, 1), padding=1, groups=2)
+        self.up = nn.ConvTranspose2d(8, 6, 3, stride=2, output_padding=(1, 0), groups=2)
+        self.time = nn.Conv1d(6, 8, 3, dilation=2, padding_mode="circular", padding=1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, films: Tensor) -> Tensor:
+        """``[N, 4, T, H, W]`` to ``[N, 5]``."""
+        films = F.relu(self.film(films))
+        count, _, length = films.shape[:3]
+        frames = self.up(self.down(films.transpose(1, 2).flatten(0, 1)))
+        series = frames.mean((2, 3)).reshape(count, length, -1).transpose(1, 2)
+        logits: Tensor = self.head(self.time(series).mean(2))
+        return logits
+
+
+FRAMES_INPUT = (1, 4, 5, 6, 5)

@@ -1,4 +1,4 @@
-"""The cache of decompositions: the same bits from disk, no work done twice, broken files replaced."""
+"""The cache of what was computed: the same bits from disk, no work done twice, broken files replaced."""
 
 from __future__ import annotations
 
@@ -10,37 +10,50 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
+from drawn_layers import any_moment
 from small_nets import CONV_NET_INPUT, ConvNet
-from torch import nn
+from torch import Tensor, nn
 
 from rank_search.errors import StorageError
-from rank_search.space import Budget, RankSpace
+from rank_search.space import Budget, Choice, RankPlan, RankSpace
 from rank_search.space.cp import CP
 from rank_search.space.decomposition import Decomposition
 from rank_search.space.factor_cache import FactorCache
 from rank_search.space.layer import Layer
+from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.svd import SVD
 from rank_search.space.tucker2 import Tucker2
+from rank_search.space.whitening import Whitening
 
 FORMS = ("tucker2", "cp", "svd")
 
 
 @pytest.fixture
-def analysed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The layers that were decomposed, in order."""
-    calls: list[str] = []
-    for form in (Tucker2, CP, SVD):
+def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every eigendecomposition and CP fit that is done, in order."""
+    done: list[str] = []
 
-        def analyse(self: Any, layer: Layer, weight: Any, ranks: Any, real: Any = form.analyse) -> Any:
-            calls.append(f"{self.name} {layer.name}")
-            return real(self, layer, weight, ranks)
+    def count(where: Any, name: str) -> None:
+        real = getattr(where, name)
 
-        monkeypatch.setattr(form, "analyse", analyse)
-    return calls
+        def counted(*arguments: Any, **options: Any) -> Any:
+            rank = f" {arguments[1]}" if name == "parafac" else ""
+            done.append(f"{name}{rank}")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(where, name, counted)
+
+    import rank_search.space.cp as cp
+
+    for name in ("eigh", "eigvalsh"):
+        count(np.linalg, name)
+    count(cp, "parafac")
+    count(torch.linalg, "svd")
+    return done
 
 
-def space_of(model: nn.Module, cache: Path | None) -> RankSpace:
-    return RankSpace.from_model(model, torch.randn(CONV_NET_INPUT), forms=FORMS, cache=cache)
+def space_of(model: nn.Module, cache: Path | None, **options: Any) -> RankSpace:
+    return RankSpace.from_model(model, torch.randn(CONV_NET_INPUT), forms=FORMS, cache=cache, **options)
 
 
 def numbers(space: RankSpace, model: nn.Module) -> list[Any]:
@@ -50,34 +63,76 @@ def numbers(space: RankSpace, model: nn.Module) -> list[Any]:
     return [errors.tobytes() for errors in space.relative_errors()] + weights
 
 
-def test_a_second_run_decomposes_nothing_and_gives_the_same_bits(tmp_path: Path, analysed: list[str]) -> None:
+def test_a_second_run_decomposes_nothing_and_gives_the_same_bits(tmp_path: Path, work: list[str]) -> None:
     model, folder = ConvNet(), tmp_path / "cache"
     without = numbers(space_of(model, None), model)
-    analysed.clear()
+    assert {"eigh", "eigvalsh", "parafac 1"} <= set(work)
     first = numbers(space_of(model, folder), model)
-    assert sorted(analysed) == ["cp stem", "cp wide", "svd head", "svd shortcut", "tucker2 stem", "tucker2 wide"]
-    assert len(list(folder.iterdir())) == 6
-    analysed.clear()
+    assert all(path.suffix == ".safetensors" for path in folder.iterdir())
+    work.clear()
     second = numbers(space_of(model, folder), model)
-    assert analysed == []
+    assert work == []
     assert first == second == without
 
 
-def test_nothing_is_decomposed_before_it_is_asked_for_and_nothing_twice(tmp_path: Path, analysed: list[str]) -> None:
+def test_nothing_is_decomposed_before_it_is_asked_for_and_nothing_twice(tmp_path: Path, work: list[str]) -> None:
     model = ConvNet()
     space = space_of(model, None)
     space.costs(np.zeros((1, len(space.layers)), np.int64))
-    assert analysed == []
+    space.encode(space.dense)
+    space.random_plan(np.random.default_rng(0), Budget(macs=0.5))
+    assert work == []
     numbers(space, model)
+    once = len(work)
     numbers(space, model)
-    assert len(analysed) == len(set(analysed)) == 6
+    assert len(work) == once > 0
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_error_of_one_option_fits_only_its_own_rank(work: list[str]) -> None:
+    space = RankSpace.from_model(nn.Conv2d(8, 8, 3), torch.randn(1, 8, 5, 5), forms=["cp"])
+    table = space.layers[0]
+    ranks = table.ranks[1:, 0].tolist()
+    assert len(ranks) > 5
+    row = table.index(Choice("cp", (ranks[3],)))
+    assert table.relative_error(0) == 0
+    assert work == []
+    error = table.relative_error(row)
+    assert work == [f"parafac {ranks[3]}"]
+    space.compress(nn.Conv2d(8, 8, 3), RankPlan({"": Choice("cp", (ranks[3],))}))
+    assert work == [f"parafac {ranks[3]}"]
+    assert error == space.relative_errors()[0][row]
+    assert sorted(work) == sorted(f"parafac {rank}" for rank in ranks)
+    assert table.relative_error(row) == error
+
+
+def test_equal_weights_in_two_layers_are_computed_once(work: list[str]) -> None:
+    one = nn.Conv2d(6, 6, 3, padding=1)
+    twins = nn.Sequential(one, nn.Conv2d(6, 6, 3, dilation=2, padding=2))
+    twins[1].weight = nn.Parameter(one.weight.detach().clone())
+    forms, example = ["tucker2", "cp", "tensor_train", "svd_spatial"], torch.randn(1, 6, 6, 6)
+    RankSpace.from_model(one, example, forms=forms).relative_errors()
+    alone = work.copy()
+    work.clear()
+    first, second = RankSpace.from_model(twins, example, forms=forms).layers
+    assert len(first.errors) == len(second.errors) > 20
+    assert work == alone
+    np.testing.assert_array_equal(first.errors, second.errors)
+
+
+def test_forms_that_cut_the_same_unfolding_share_its_spectrum(work: list[str]) -> None:
+    example = torch.randn(1, 6, 6, 6)
+    grouped: Any = {"svd_grouped": {"groups": [1]}}
+    space = RankSpace.from_model(nn.Conv2d(6, 6, 3), example, forms=["svd_channel", grouped])
+    space.relative_errors()
+    assert work == ["eigvalsh"]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "header"])
-def test_a_broken_file_is_replaced(tmp_path: Path, analysed: list[str], damage: str) -> None:
+def test_a_broken_file_is_replaced(tmp_path: Path, work: list[str], damage: str) -> None:
     model = ConvNet()
     first = numbers(space_of(model, tmp_path), model)
+    done = work.copy()
     whole = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for path, content in whole.items():
         path.write_bytes(
@@ -88,32 +143,41 @@ def test_a_broken_file_is_replaced(tmp_path: Path, analysed: list[str], damage: 
                 "header": b"\xff" * 8 + content[8:],
             }[damage]
         )
-    analysed.clear()
+    work.clear()
     assert numbers(space_of(model, tmp_path), model) == first
-    assert len(analysed) == 6
+    assert work == done
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == whole
 
 
-def test_another_weight_form_version_or_set_of_ranks_is_another_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analysed: list[str]
-) -> None:
+def test_another_weight_geometry_metric_form_or_option_is_another_file(tmp_path: Path, work: list[str]) -> None:
     cache, layer = FactorCache(tmp_path), Layer("conv", "conv2d", 4, 4, (3, 1))
-    weight, ranks = torch.randn(4, 4, 3, 1), np.array([[1], [2]])
+    weight, metric = torch.randn(4, 4, 3, 1), Whitening.of("conv", any_moment(layer), 1, 4)
+    other = Whitening.of("conv", any_moment(layer, seed=1), 1, 4)
 
-    def fresh(form: Decomposition, weight: torch.Tensor, ranks: Any) -> bool:
-        analysed.clear()
-        cache.analyse(form, layer, weight, ranks)
-        return bool(analysed)
+    def fresh(form: Decomposition, layer: Layer, weight: Tensor, rank: int, whitening: Whitening | None = None) -> bool:
+        work.clear()
+        before = set(tmp_path.iterdir())
+        ranks = np.full((1, len(form.modes)), rank)
+        errors = form.errors(LayerWeight(layer, weight, cache, whitening), ranks)
+        assert np.isfinite(errors).all()
+        assert bool(work) == (set(tmp_path.iterdir()) > before)
+        return bool(work)
 
-    assert fresh(CP(), weight, ranks)
-    assert not fresh(CP(), weight.clone(), ranks.copy())
-    assert fresh(CP(), weight + torch.finfo(torch.float32).eps * weight, ranks)
-    assert fresh(CP(), weight, ranks + 1)
-    assert fresh(CP(), weight.reshape(4, 4, 1, 3), ranks)
-    assert fresh(Tucker2(), weight, np.array([[1, 1]]))
-    monkeypatch.setattr(CP, "version", 2)
-    assert fresh(CP(), weight, ranks)
-    assert not fresh(CP(), weight, ranks)
+    renamed = Layer("other", "conv2d", 4, 4, (3, 1), calls=(((1, 4, 4), (1, 2, 4)),))
+    assert fresh(CP(), layer, weight, 1)
+    assert not fresh(CP(), layer, weight.clone(), 1)
+    assert not fresh(CP(), renamed, weight.double(), 1)  # names, calls and the dtype do not matter
+    assert fresh(CP(), layer, weight + torch.finfo(torch.float32).eps * weight, 1)
+    assert fresh(CP(), layer, weight, 2)
+    assert fresh(CP(iterations=9), layer, weight, 1)
+    assert fresh(CP(), Layer("conv", "conv2d", 4, 4, (1, 3)), weight.reshape(4, 4, 1, 3), 1)
+    assert fresh(CP(), Layer("conv", "conv2d", 4, 8, (3, 1), groups=2), weight, 1)
+    assert fresh(CP(), Layer("conv", "conv_transpose2d", 4, 4, (3, 1)), weight, 1)
+    assert fresh(CP(), layer, weight, 1, metric)
+    assert not fresh(CP(), layer, weight, 1, Whitening.of("conv", any_moment(layer), 1, 4))
+    assert fresh(CP(), layer, weight, 1, other)
+    assert fresh(Tucker2(), layer, weight, 1)
+    assert not fresh(Tucker2(), layer, weight, 2)
 
 
 def test_a_full_disk_is_a_readable_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +191,9 @@ def test_a_full_disk_is_a_readable_error_and_leaves_no_file(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cached_analysis_is_float64_whatever_the_weight(tmp_path: Path) -> None:
+def test_what_is_computed_is_float64_whatever_the_weight(tmp_path: Path) -> None:
     layer, weight = Layer("linear", "linear", 5, 7), torch.randn(5, 7, dtype=torch.bfloat16)
     for _ in range(2):
-        analysis = FactorCache(tmp_path).analyse(SVD(), layer, weight, np.array([[1]]))
-        assert {tensor.dtype for tensor in analysis.values()} == {torch.float64}
+        layer_weight = LayerWeight(layer, weight, FactorCache(tmp_path))
+        assert SVD().errors(layer_weight, np.array([[1]])).dtype == np.float64
+        assert {factor.dtype for factor in SVD().factors(layer_weight, (1,))} == {torch.float64}

@@ -15,8 +15,8 @@ from torch import nn
 
 from rank_search.errors import InfeasibleBudgetError, PlanError
 from rank_search.space import DENSE, Budget, Choice, RankPlan, RankSpace
+from rank_search.space.moves import FORM_CHANGE
 from rank_search.space.options import LayerOptions
-from rank_search.space.space import FORM_CHANGE
 from rank_search.task.models import load_model
 
 BUDGETS = [Budget(macs=0.6), Budget(params=0.6), Budget(macs=0.75, params=0.65)]
@@ -258,7 +258,9 @@ def test_a_change_of_form_goes_to_the_option_nearest_in_params() -> None:
 @pytest.mark.parametrize("forms", FORMS)
 def test_every_plan_can_be_reached_from_every_other_by_steps_to_neighbours(forms: tuple[str, ...]) -> None:
     space = RankSpace.from_model(
-        nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 3, (2, 1))), torch.randn(1, 2, 6, 6), forms=forms
+        nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 3, (2, 1)), nn.Conv2d(3, 4, 1)),
+        torch.randn(1, 2, 6, 6),
+        forms=forms,
     )
     plans = all_plans(space)
     number = {plan: i for i, plan in enumerate(plans)}

@@ -9,12 +9,12 @@ import pytest
 import torch
 from drawn_layers import DrawnLayer, convolutions, every_geometry
 from hypothesis import given
-from measured import macs, reconstruct
+from measured import build_option, macs, squared_error
 from torch import nn
 
 from rank_search.errors import PlanError
 from rank_search.space.cp import CP
-from rank_search.space.factor_cache import FactorCache
+from rank_search.space.decomposition import Decomposition
 from rank_search.space.options import LayerOptions
 from rank_search.space.plan import DENSE, Choice
 from rank_search.space.svd import SVD
@@ -23,8 +23,8 @@ from rank_search.space.tucker2 import Tucker2
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 
-def table(drawn: DrawnLayer, *forms: Tucker2 | CP | SVD) -> LayerOptions:
-    return LayerOptions(drawn.layer, forms, drawn.module.weight, FactorCache(None))
+def table(drawn: DrawnLayer, *forms: Decomposition) -> LayerOptions:
+    return LayerOptions(forms, drawn.weight())
 
 
 def strided() -> DrawnLayer:
@@ -63,13 +63,11 @@ def test_choice_and_row_are_each_others_inverse_for_every_option_of_two_forms(dr
 @given(convolutions(channels=5))
 def test_the_error_of_every_option_is_the_distance_to_the_weight_rebuilt_from_its_factors(drawn: DrawnLayer) -> None:
     options = table(drawn, Tucker2(), CP())
-    weight = drawn.module.weight.detach().double()
-    energy = float(weight.square().sum())
+    energy = float(drawn.module.weight.detach().square().sum())
     assert options.errors[0] == 0
     assert options.energy == pytest.approx(energy, rel=1e-12)
     for row in range(1, len(options)):
-        rebuilt = reconstruct(options.choice(row).form, options.factors(row), drawn.layer.kernel)
-        distance = float((weight - rebuilt).square().sum())
+        distance = squared_error(drawn.module, build_option(options, row, drawn.module))
         assert options.errors[row] == pytest.approx(distance, rel=1e-9, abs=1e-12 * energy)
 
 

@@ -80,12 +80,11 @@ def test_a_model_that_is_itself_one_layer() -> None:
 
 def test_every_layer_left_out_has_its_reason() -> None:
     traced = trace(Zoo(), torch.randn(ZOO_INPUT))
-    assert list(traced.layers) == ["plain", "pointwise", "small", "narrow"]
+    assert list(traced.layers) == ["plain", "grouped", "pointwise", "upward", "small", "narrow", "series"]
     assert traced.skipped == {
         "depthwise": "depthwise: nothing to gain in the channel modes",
-        "grouped": "grouped convolution (2 groups)",
-        "upward": "ConvTranspose2d layers are not supported",
-        "series": "Conv1d layers are not supported",
+        "own": "Padded layers are not supported",
+        "rise": "ConvTranspose1d layers are not supported",
         "tied": "its weight or bias is shared with 'embedding'",
         "one": "its weight or bias is shared with 'other'",
         "other": "its weight or bias is shared with 'one'",

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from rank_search.errors import EvaluationError, InvalidInputError, LimitReached
 from rank_search.space import Budget, Choice, RankPlan, RankSpace, compress
 from rank_search.task import Data, Recipe, load_data, load_model
-from rank_search.task.evaluation import recalibrate, validate
+from rank_search.task.evaluation import validate
+from rank_search.task.recalibration import recalibrate
 from rank_search.task.recipe import train
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -348,7 +349,7 @@ def test_a_short_fine_tune_brings_back_the_accuracy_of_a_compressed_digits_net()
     space = RankSpace.from_model(dense, torch.zeros(1, 1, 8, 8))
     plan = space.plan(space.minimise(space.relative_errors(), Budget(macs=0.3)).indices)
     net = space.compress(dense, plan)
-    recalibrate(net, (inputs for inputs, _ in data.batches(data.train.subset(256, 0), 128)))
+    recalibrate(net, dense, (inputs for inputs, _ in data.batches(data.train.subset(256, 0), 128)))
     before = validate(net, data, data.validation).accuracy
     train(net, data, Recipe(epochs=2, lr=0.05), seed=0, teacher=dense)
     after = validate(net, data, data.validation).accuracy

@@ -32,7 +32,8 @@ from rank_search.space import DENSE, Budget, Choice, RankPlan, RankSpace
 from rank_search.space.low_rank import LowRank
 from rank_search.space.options import LayerOptions
 from rank_search.task import Limits, Task
-from rank_search.task.evaluation import recalibrate, validate
+from rank_search.task.evaluation import validate
+from rank_search.task.recalibration import recalibrate
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
@@ -63,7 +64,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("work was done")
 
     monkeypatch.setattr(RankSpace, "compress", refuse)
-    monkeypatch.setattr(LayerOptions, "analysis", refuse)
+    monkeypatch.setattr(LayerOptions, "relative_error", refuse)
+    monkeypatch.setattr(LayerOptions, "factors", refuse)
     monkeypatch.setattr(TinyNet, "forward", refuse)
 
 
@@ -151,7 +153,7 @@ def test_a_compressed_network_over_the_budget_is_not_validated(request: pytest.F
         ("compress", Limits(decompositions=1)),
         ("compress", Limits(samples_forward=19)),
         ("evaluate", Limits(decompositions=1)),
-        ("evaluate", Limits(samples_forward=20 + VALIDATION - 1)),
+        ("evaluate", Limits(samples_forward=40 + VALIDATION - 1)),
         ("finetune", Limits(samples_forward=19)),
     ],
 )
@@ -191,10 +193,10 @@ def test_an_evaluation_counts_the_images_that_really_run(runs: Runs) -> None:
     task = tiny_task()
     runs.count()
     task.evaluate(SMALL)
-    assert counts(task) == (1, 20 + VALIDATION, 0, 2)
-    assert runs.forward == 20 + VALIDATION
+    assert counts(task) == (1, 40 + VALIDATION, 0, 2)
+    assert runs.forward == 40 + VALIDATION
     task.evaluate(SMALL)
-    assert counts(task) == (2, 2 * (20 + VALIDATION), 0, 2)
+    assert counts(task) == (2, 2 * (40 + VALIDATION), 0, 2)
     assert runs.trained == 0
 
 
@@ -241,21 +243,23 @@ def test_a_fine_tune_counts_its_epochs_and_its_recalibration(runs: Runs) -> None
     task = tiny_task()
     runs.count()
     task.finetune(SMALL)
-    assert counts(task) == (0, 20, 2 * TRAIN, 2)
+    assert counts(task) == (0, 40, 2 * TRAIN, 2)
     assert runs.trained == 2 * TRAIN
-    assert runs.forward == 20 + 2 * TRAIN  # recalibration, and the teacher on every trained image
+    assert (
+        runs.forward == 40 + 2 * TRAIN
+    )  # recalibration, with the dense network beside, and the teacher on every trained image
     task.finetune(SMALL, epochs=5)
-    assert counts(task) == (0, 40, 7 * TRAIN, 2)
+    assert counts(task) == (0, 80, 7 * TRAIN, 2)
 
 
 def test_compressing_and_validating_are_counted_as_images_forward(runs: Runs) -> None:
     task = tiny_task()
     runs.count()
     net = task.compress(SMALL)
-    assert counts(task) == (0, 20, 0, 2)
+    assert counts(task) == (0, 40, 0, 2)
     task.validate(net)
-    assert counts(task) == (0, 20 + VALIDATION, 0, 2)
-    assert runs.forward == 20 + VALIDATION
+    assert counts(task) == (0, 40 + VALIDATION, 0, 2)
+    assert runs.forward == 40 + VALIDATION
 
 
 def test_training_batches_are_charged_one_by_one() -> None:
@@ -334,7 +338,7 @@ def test_under_gives_a_fresh_meter_and_leaves_the_first_task_alone() -> None:
     other.evaluate(OTHER)
     with pytest.raises(LimitReached):
         other.evaluate(OTHER)
-    assert counts(other) == (1, 20 + VALIDATION, 0, 3)
+    assert counts(other) == (1, 40 + VALIDATION, 0, 3)
     assert (counts(task), task.used()) == (before, reading)
     assert (task.budget, task.seed, task.meter.limits) == (Budget(macs=0.7), 3, Limits())
     assert (other.budget, other.seed) == (Budget(params=0.9), 8)
@@ -428,7 +432,7 @@ def test_an_evaluation_is_the_compressed_network_recalibrated_on_training_images
     data, net = tiny_data(), tiny_net()
     task = tiny_task(net=net)
     expected = task.space.compress(net, SMALL)
-    recalibrate(expected, [data.normalise(data.train.subset(20, seed=0).images)])
+    recalibrate(expected, net, [data.normalise(data.train.subset(20, seed=0).images)])
     found = task.evaluate(SMALL)
     assert found == validate(expected, data, data.validation)
     assert found.images == VALIDATION
@@ -466,7 +470,7 @@ def test_a_smaller_evaluation_uses_a_fixed_subset_and_validation_uses_all() -> N
 def test_more_images_than_there_are_means_all() -> None:
     task = tiny_task(evaluation_images=10_000, recalibration_images=10_000)
     assert task.evaluate(SMALL).images == VALIDATION
-    assert counts(task)[:2] == (1, TRAIN + VALIDATION)
+    assert counts(task)[:2] == (1, 2 * TRAIN + VALIDATION)
 
 
 def test_without_recalibration_batch_norm_keeps_the_dense_statistics() -> None:
@@ -477,13 +481,12 @@ def test_without_recalibration_batch_norm_keeps_the_dense_statistics() -> None:
     assert torch.equal(compressed.norm1.running_mean, net.norm1.running_mean)  # type: ignore[arg-type, union-attr]
 
 
-def test_recalibration_batches_weigh_every_image_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """41 images in batches of at most 16 are 14, 14 and 13, not 16, 16 and 9."""
-    monkeypatch.setattr("rank_search.task.task.BATCH", 16)
+def test_recalibration_takes_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rank_search.task.task.RECALIBRATION_BATCH", 16)
     task, data = tiny_task(recalibration_images=TRAIN), tiny_data()
     expected = task.space.compress(tiny_net(), SMALL)
     inputs = data.normalise(data.train.images)
-    recalibrate(expected, [inputs[:14], inputs[14:28], inputs[28:]])
+    recalibrate(expected, tiny_net(), [inputs[:16], inputs[16:32], inputs[32:]])
     compressed = task.compress(SMALL)
     for name, value in expected.state_dict().items():
         assert torch.equal(compressed.state_dict()[name], value), name

@@ -1,0 +1,44 @@
+"""How long a forward pass takes, beside what the MACs promise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rank_search.task.evaluation import device_of
+
+WARM_UP, ROUNDS = 3, 15
+LATENCY_BATCH = 32
+
+
+def latencies(models: Sequence[nn.Module], inputs: Tensor, rounds: int = ROUNDS) -> list[float]:
+    """Median milliseconds per input of every network's forward pass, on its device and with torch's threads of now.
+
+    The networks run in turn, so that what else the machine does slows all of them alike: compare ratios.
+
+    Args:
+        models: networks in eval mode.
+        inputs: the batch they are given, ``[N, ...]``; with one small image the calls cost more than the arithmetic.
+        rounds: measured passes of each.
+    """
+    spent: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for done in range(WARM_UP + rounds):
+            for model, times in zip(models, spent, strict=True):
+                device = device_of(model)
+                given = inputs.to(device)
+                _wait(device)
+                start = time.perf_counter()
+                model(given)
+                _wait(device)
+                if done >= WARM_UP:
+                    times.append(1000 * (time.perf_counter() - start) / len(inputs))
+    return [float(torch.tensor(times, dtype=torch.float64).median()) for times in spent]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
