@@ -1,4 +1,4 @@
-"""The CIFAR ResNet-20 of two benchmarks, with trained or random weights."""
+"""The CIFAR ResNet-20 of several benchmarks, with trained or random weights, and its data."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import argparse
 import torch
 from torch import Tensor, nn
 
+from rank_search.task import Data, load_data
 from rank_search.task.models import load_model
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default=None, help="a .safetensors or .pt file; default: random, seed 0")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--train", required=True, help="an .npz file of training images")
+    parser.add_argument("--validation", required=True, help="an .npz file of validation images")
 
 
 def resnet20(weights: str | None) -> tuple[nn.Module, Tensor]:
@@ -20,3 +26,14 @@ def resnet20(weights: str | None) -> tuple[nn.Module, Tensor]:
     model = load_model("cifar_resnet20", weights)
     print(f"CIFAR ResNet-20, weights: {'random initialisation, seed 0' if weights is None else weights}")
     return model, torch.randn(1, 3, 32, 32)
+
+
+def load(arguments: argparse.Namespace) -> Data:
+    """The images that :func:`add_data` names, normalised as the pretrained network expects."""
+    return load_data(
+        "npz",
+        train=arguments.train,
+        validation=arguments.validation,
+        mean=[0.485, 0.456, 0.406],
+        std=[0.229, 0.224, 0.225],
+    )

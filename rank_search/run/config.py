@@ -14,6 +14,7 @@ from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
+from rank_search.space.tables import form_spec
 from rank_search.space.thinning import LEAST_OPTIONS
 from rank_search.task.meter import Limits
 from rank_search.task.recipe import Recipe
@@ -51,7 +52,7 @@ class SpaceConfig(_Section):
     ``errors: activation`` measures the layers' inputs on ``calibration_images`` training images, without labels.
     """
 
-    forms: list[str | dict[str, dict[str, Any] | None]] | None = Field(default=None, min_length=1)
+    forms: list[Any] | None = Field(default=None, min_length=1)
     include: list[str] | None = None
     exclude: list[str] = []
     errors: Literal["weight", "activation"] = "weight"
@@ -59,6 +60,13 @@ class SpaceConfig(_Section):
     prune: bool = True
     multiple_of: int = Field(default=1, ge=1)
     max_options: int | None = Field(default=None, ge=LEAST_OPTIONS)
+
+    @field_validator("forms")
+    @classmethod
+    def _forms(cls, forms: list[Any] | None) -> list[Any] | None:
+        for entry in forms or []:
+            form_spec(entry)
+        return forms
 
 
 class EvaluationConfig(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,18 +31,25 @@ def make_forms(forms: Iterable[FormSpec] | None) -> tuple[Decomposition, ...]:
     """
     if isinstance(forms, str):
         raise LayerSelectionError(f"forms is the text {forms!r}; give a list, e.g. [{forms!r}]")
-    specs: dict[str, Mapping[str, Any]] = {}
-    for entry in DEFAULT_FORMS if forms is None else forms:
-        named = {entry: None} if isinstance(entry, str) else entry
-        if not isinstance(named, Mapping) or len(named) != 1:
-            raise InvalidInputError(f"the form {entry!r} is neither a name nor {{NAME: {{OPTION: VALUE}}}}")
-        ((name, options),) = named.items()
-        if options is not None and not isinstance(options, Mapping):
-            raise InvalidInputError(f"the options of the form {name!r} are {options!r}, not a mapping")
-        specs[name] = options or {}
+    specs = dict(form_spec(entry) for entry in (DEFAULT_FORMS if forms is None else forms))
     if not specs:
         raise LayerSelectionError("forms is empty; give at least one, e.g. ['tucker2']")
     return tuple(decomposition(name, **options) for name, options in specs.items())
+
+
+def form_spec(entry: Any) -> tuple[str, dict[str, Any]]:
+    """A form's name and options.
+
+    Raises:
+        InvalidInputError: if the entry is no ``FormSpec``.
+    """
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, Mapping) and len(entry) == 1:
+        ((name, options),) = entry.items()
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, dict(options or {})
+    raise InvalidInputError(f"the form {entry!r} is neither a name nor {{NAME: {{OPTION: VALUE}}}}")
 
 
 def build_tables(
@@ -86,10 +94,14 @@ def build_tables(
 
 
 def forms_without_layer(forms: Iterable[Decomposition], traced: Trace, left_out: Mapping[str, str]) -> dict[str, str]:
-    """The forms that apply to no layer of the selection, with a reason."""
+    """The forms that apply to no layer of the selection, with the commonest reason."""
     layers = [layer for name, layer in traced.layers.items() if name not in left_out]
     reasons = {form.name: [form.why_not(layer) for layer in layers] for form in forms}
-    return {name: str(found[0]) for name, found in reasons.items() if found and None not in found}
+    return {
+        name: Counter(map(str, found)).most_common(1)[0][0]
+        for name, found in reasons.items()
+        if found and None not in found
+    }
 
 
 def _table(

@@ -53,7 +53,9 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
     training = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
     reference = next(model.parameters(), example_input)
+    fast = torch.backends.mha.get_fastpath_enabled()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)  # FlopCounterMode does not see into the fused attention
         model.eval()
         with torch.no_grad(), counter:
             model(example_input[:1].to(device=reference.device))
@@ -63,6 +65,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
             + " ".join(str(error).split())
         ) from error
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
         for module, mode in training.items():

@@ -19,8 +19,11 @@ def macs(module: nn.Module, example: Tensor) -> int:
     """Multiply-adds for the first sample of ``example``: half of what ``FlopCounterMode`` counts."""
     counter = FlopCounterMode(display=False)
     modes = {part: part.training for part in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter does not see into the fused attention
     with torch.no_grad(), counter:
         module.eval()(example[:1])
+    torch.backends.mha.set_fastpath_enabled(fast)
     for part, mode in modes.items():
         part.training = mode
     flops: int = counter.get_total_flops()

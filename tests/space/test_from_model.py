@@ -75,7 +75,7 @@ def test_patterns_choose_among_the_layers() -> None:
         ({"include": ["head"], "forms": ["svd", "cp"]}, LayerSelectionError, "cp is for convolutions): take it out"),
         ({"forms": [3]}, InvalidInputError, "the form 3 is neither a name nor {NAME: {OPTION: VALUE}}"),
         ({"forms": [{"cp": {}, "svd": {}}]}, InvalidInputError, "is neither a name nor {NAME: {OPTION: VALUE}}"),
-        ({"forms": [{"cp": 4}]}, InvalidInputError, "the options of the form 'cp' are 4, not a mapping"),
+        ({"forms": [{"cp": 4}]}, InvalidInputError, "the form {'cp': 4} is neither a name nor {NAME: {OPTION: VALUE}}"),
         ({"forms": [{"svd_grouped": {"group": [2]}}]}, InvalidInputError, "no option 'group' (did you mean 'groups'?)"),
         ({"forms": [{"svd": {"rank": 2}}]}, InvalidInputError, "no option 'rank'; it has: none"),
         (
@@ -86,7 +86,7 @@ def test_patterns_choose_among_the_layers() -> None:
         (
             {"forms": ["tucker2", {"svd_grouped": {"groups": [5]}}]},
             LayerSelectionError,
-            "the form 'svd_grouped' fits no layer of ConvNet (svd_grouped groups 5 do not divide the 2 input channels",
+            "the form 'svd_grouped' fits no layer of ConvNet (svd_grouped groups 5 do not divide the 6 input channels",
         ),
         ({"forms": [{"svd_grouped": {"groups": [0]}}]}, InvalidInputError, "groups 0 is not allowed"),
         ({"multiple_of": 0}, InvalidInputError, "multiple_of=0 is not allowed: give a whole number from 1"),

@@ -165,3 +165,22 @@ def test_the_model_is_left_as_it_was(model: nn.Module) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert hooks(model) == attached
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_attention_is_counted_although_it_is_fused_and_not_decomposed() -> None:
+    """Four projections of E x E for each of L tokens, then scores and their sums of values: L x L x E each."""
+    length, width = 5, 8
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            attended: Tensor = self.attention(tokens, tokens, tokens, need_weights=False)[0]
+            return attended
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    found = trace(Attending(), torch.randn(1, length, width))
+    assert found.dense_cost["macs"] == 4 * width * width * length + 2 * length * length * width
+    assert torch.backends.mha.get_fastpath_enabled() == fast
