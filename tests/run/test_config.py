@@ -25,7 +25,7 @@ def test_the_quickstart_is_two_budgets_four_searchers_three_seeds() -> None:
     assert len(cells) == len({cell.id for cell in cells}) == 24
     assert {str(cell.budget) for cell in cells} == {"macs=0.5", "macs=0.25"}
     assert {cell.searcher.title for cell in cells} == {"uniform", "random", "knapsack", "tpe"}
-    assert config.tasks["digits"].space.forms == ["tucker2", "cp"]
+    assert config.tasks["digits"].space.forms == ["tucker2", "svd_spatial", "svd_grouped", "cp"]
 
 
 def test_spelled_out_defaults_read_back_as_the_same_config(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Preparing a task: what workers read is what the driver measured, covariances among it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL
+
+from rank_search.run.config import Config, load_config
+from rank_search.run.prepare import COVARIANCES, load_prepared, prepare_task, untrained_space
+from rank_search.space import RankSpace
+from rank_search.task import load_data
+
+pytestmark = pytest.mark.usefixtures("single_thread")
+
+
+@pytest.fixture
+def config_with(small_config: Callable[..., Path]) -> Callable[..., Config]:
+    def make(**space: Any) -> Config:
+        task = {**SMALL["tasks"]["digits"], "space": {"forms": ["tucker2", "svd_grouped"], **space}}
+        return load_config(small_config(tasks={"digits": task}))
+
+    return make
+
+
+def test_activation_errors_are_measured_once_and_read_by_every_worker(
+    config_with: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_with(errors="activation", calibration_images=50)
+    prepared = prepare_task(config, "digits", tmp_path / "task").task.space
+    assert (tmp_path / "task" / COVARIANCES).exists()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("rank_search.run.prepare.input_covariances", refuse)
+    read = load_prepared(config, "digits", tmp_path / "task").task.space
+    for mine, theirs in zip(prepared.layers, read.layers, strict=True):
+        assert mine.errors.tobytes() == theirs.errors.tobytes()
+        assert mine.ranks.tobytes() == theirs.ranks.tobytes()
+
+
+def test_activation_errors_are_the_centred_ones_of_the_first_training_images_where_batch_norm_is_mended(
+    config_with: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = config_with(errors="activation", calibration_images=50, prune=False)
+    task = prepare_task(config, "digits", tmp_path / "task").task
+    data = load_data("digits", validation=100, test=100)
+    images = data.normalise(data.train.subset(50, seed=0).images)
+    rows = images.movedim(1, -1).reshape(-1, 1).double()
+    first = task.space.layers[0]
+    assert first.layer.name == "conv1"
+    assert first.weight.scale == pytest.approx(float(rows.var(correction=0)), rel=1e-4)
+    plain = RankSpace.from_model(task.model, torch.zeros(1, 1, 8, 8), ["tucker2", "svd_grouped"])
+    assert [len(options) for options in plain.layers] == [len(options) for options in task.space.layers]
+    assert any((a != b).any() for a, b in zip(plain.relative_errors(), task.space.relative_errors(), strict=True))
+
+
+def test_the_keys_of_the_space_reach_it(config_with: Callable[..., Config], tmp_path: Path) -> None:
+    full = prepare_task(config_with(prune=False), "digits", tmp_path / "full").task.space
+    pruned = prepare_task(config_with(), "digits", tmp_path / "pruned").task.space
+    few = prepare_task(config_with(max_options=9), "digits", tmp_path / "few").task.space
+    eights = prepare_task(config_with(prune=False, multiple_of=4), "digits", tmp_path / "four").task.space
+    assert pruned.smallest_cost == full.smallest_cost == few.smallest_cost
+    assert 9 <= max(map(len, few.layers)) <= 9 < max(map(len, pruned.layers)) < max(map(len, full.layers))
+    assert max(map(len, eights.layers)) < max(map(len, full.layers))
+    section = config_with(max_options=9).tasks["digits"]
+    assert [len(options) for options in untrained_space(section).layers] == [len(o) for o in full.layers]
