@@ -21,6 +21,8 @@ STEPS = 1000  # fractions that are tried: 1/1000 .. 1
 class Uniform(Searcher):
     """One fraction of the largest offered rank for all modes of all layers, as large as the budget allows.
 
+    A mode that is no channel count (the groups of ``svd_grouped``) takes the middle of its offered values.
+
     A layer whose rank at that fraction costs as much as the dense layer stays dense. In a space of several forms the
     rule is applied once per form (a layer without that form takes its first), and the best on validation is kept; with
     one form nothing is evaluated. Without data the weight error decides.
@@ -80,11 +82,17 @@ def _row(options: LayerOptions, preferred: str, fraction: float) -> int:
     names = [form.name for form in options.forms]
     position = names.index(preferred) if preferred in names else 0
     form, offered = options.forms[position], options.ranks_of(position)
-    target = np.maximum(1, np.rint(fraction * offered.max(0))).astype(np.int64)[None]
+    rows = np.flatnonzero(options.form == position)
+    for mode in (form.modes.index(name) for name in form.exempt):  # no rank: the middle of what is offered
+        values = np.unique(offered[:, mode])
+        same = offered[:, mode] == values[len(values) // 2]
+        offered, rows = offered[same], rows[same]
+    exempt = np.array([mode in form.exempt for mode in form.modes])
+    share = np.maximum(1, np.rint(fraction * offered.max(0))).astype(np.int64)
+    target = np.where(exempt, offered.max(0), share)[None]
     costs = np.array([form.params(options.layer, target)[0], form.macs(options.layer, target)[0]])
     if (costs >= options.costs[0]).all():
         return 0
-    rows = np.flatnonzero(options.form == position)
     below = rows[(offered <= target).all(1)]
     if not len(below):
         return int(rows[np.argmin(options.costs[rows, 0])])

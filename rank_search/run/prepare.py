@@ -203,17 +203,13 @@ def _space(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> R
     )
 
 
-def _recalibrated(section: TaskConfig, model: nn.Module) -> bool:
-    """Whether batch norm takes the mean of a layer's error away."""
-    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    return section.evaluation.recalibration_images > 0 and any(norms)
-
-
 def _covariances(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> dict[str, Tensor]:
     """Measured once and kept in ``folder``: other machines may sum in another order."""
     path = folder / COVARIANCES
     if not path.exists():
         images = data.train.subset(section.space.calibration_images, seed=0)
         batches = (inputs for inputs, _ in data.batches(images, BATCH))
-        write_tensors(path, input_covariances(model, batches, centred=_recalibrated(section, model)))
+        names = [options.layer.name for options in _bare_space(section, model, data).layers]
+        centred = section.evaluation.recalibration_images > 0
+        write_tensors(path, input_covariances(model, batches, centred, names))
     return read_tensors(path)[0]

@@ -18,7 +18,7 @@ from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.low_rank import LowRank
 from rank_search.space.options import why_not_offered
 from rank_search.space.plan import DENSE, Choice, RankPlan
-from rank_search.space.trace import DEPTHWISE
+from rank_search.space.trace import DEPTHWISE, unreplaceable
 
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
 
@@ -37,6 +37,10 @@ def compress(model: nn.Module, plan: RankPlan) -> nn.Module:
         assert isinstance(module.weight, Tensor)
         return form.factors(LayerWeight(Layer.of(name, module), module.weight), choice.ranks)
 
+    refused = unreplaceable(model)
+    for name, choice in plan.items():
+        if choice != DENSE and name in refused:
+            raise PlanError(f"layer {name!r} cannot become {choice}: {refused[name]}")
     return replace_layers(model, plan, factors)
 
 
@@ -44,8 +48,11 @@ def replace_layers(
     model: nn.Module,
     plan: RankPlan,
     factors: Callable[[str, Choice, Decomposition, nn.Module], tuple[Tensor, ...]] | None,
+    form_of: Callable[[str, Choice], Decomposition] = lambda name, choice: decomposition(choice.form),
 ) -> nn.Module:
     """A copy of the model with the plan's factorised modules, filled by ``factors`` (None: left uninitialised).
+
+    ``form_of`` gives the form of a layer's choice; without it forms are made without options.
 
     Raises:
         PlanError: if the plan is not one for this model, or a rank is impossible.
@@ -58,7 +65,7 @@ def replace_layers(
         if choice == DENSE:
             _layer(model, name)
             continue
-        module, form = _layer(model, name), decomposition(choice.form)
+        module, form = _layer(model, name), form_of(name, choice)
         if type(module) not in KINDS:
             known = ", ".join(kind.__name__ for kind in KINDS)
             raise PlanError(f"the plan changes {name!r}, a {type(module).__name__}: only {known} are decomposed")

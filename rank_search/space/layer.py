@@ -59,6 +59,7 @@ class Layer:
 
     @property
     def transposed(self) -> bool:
+        """Whether the kernel is applied at input pixels and the weight has its input channels first."""
         return self.kind == "conv_transpose2d"
 
     @property

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rank_search.space.factor_cache import FactorCache, Tensors
 from rank_search.space.layer import Layer
-from rank_search.space.whitening import Whitening
+from rank_search.space.whitening import RIDGE, Whitening
 
 
 class LayerWeight:
@@ -81,5 +81,6 @@ class LayerWeight:
         digest = hashlib.sha256(f"{layer.shape} {layer.groups} {layer.transposed}".encode())
         digest.update(self._weight.double().contiguous().numpy().tobytes())
         if self.whitening is not None:
-            digest.update(self.whitening.root.contiguous().numpy().tobytes())
+            digest.update(f"{RIDGE}".encode())
+            digest.update(self.whitening.moment.contiguous().numpy().tobytes())
         return digest.hexdigest()[:32]

@@ -85,7 +85,7 @@ class LayerOptions:
         """``||W - What||^2`` of every option in the weight's metric, ``[n]``; 0 for dense, inf without a fit."""
         parts = [np.zeros(1)]
         for i, form in enumerate(self.forms):
-            parts.append(form.errors(self.weight, self.ranks_of(i)) * self.weight.scale)
+            parts.append(_scaled(form.errors(self.weight, self.ranks_of(i)), self.weight.scale))
             if self.layer.dense_params > LARGE:
                 trim()
         return np.concatenate(parts)
@@ -99,7 +99,7 @@ class LayerOptions:
         else:
             form = self.forms[int(self.form[index])]
             ranks = self.ranks[index : index + 1, : len(form.modes)]
-            error = float(form.errors(self.weight, ranks)[0]) * self.weight.scale
+            error = float(_scaled(form.errors(self.weight, ranks), self.weight.scale)[0])
         return error / max(self.energy, 1e-300)
 
     def ranks_of(self, form: int) -> IntArray:
@@ -178,14 +178,29 @@ LARGE = 2**20  # weights of a layer whose decompositions leave holes in memory t
 THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
 
 
+def _scaled(errors: FloatArray, scale: float) -> FloatArray:
+    """An error of inf, no fit, stays inf whatever the scale."""
+    return np.where(np.isfinite(errors), errors * scale, np.inf) if scale != 1 else errors
+
+
 def _cheaper(form: Decomposition, layer: Layer, multiple_of: int) -> tuple[IntArray, IntArray]:
     """The form's ranks on the grid that cost less than the dense layer on some metric, and their costs."""
-    ranks = form.candidates(layer)
-    costs = np.stack([form.params(layer, ranks), form.macs(layer, ranks)], axis=1)
-    cheaper = np.flatnonzero((costs < np.array([layer.dense_params, layer.dense_macs])).any(axis=1))
+    ranks, costs = _less(form, layer, form.candidates(layer))
+    if multiple_of == 1 or not len(ranks):
+        return ranks, costs
     free = np.array([mode in form.exempt for mode in form.modes])
-    rows = cheaper[thinning.on_grid(ranks[cheaper], free, multiple_of)]
-    return ranks[rows], costs[rows]
+    ends = ranks[thinning.on_grid(ranks, free, multiple_of)]
+    near = np.where(free, ranks, np.maximum(multiple_of, (ranks + multiple_of // 2) // multiple_of * multiple_of))
+    near = near[(near <= ranks.max(0)).all(1)]
+    near = near[form.feasible(layer, near)] if len(near) else near
+    return _less(form, layer, np.unique(np.concatenate([ends, near]), axis=0))
+
+
+def _less(form: Decomposition, layer: Layer, ranks: IntArray) -> tuple[IntArray, IntArray]:
+    """Those of the ranks that cost less than the dense layer on some metric, and their costs."""
+    costs = np.stack([form.params(layer, ranks), form.macs(layer, ranks)], axis=1)
+    cheaper = (costs < np.array([layer.dense_params, layer.dense_macs])).any(axis=1)
+    return ranks[cheaper], costs[cheaper]
 
 
 def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:

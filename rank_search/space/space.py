@@ -88,6 +88,11 @@ class RankSpace:
                 f"{type(model).__name__} has no convolution and no linear layer: nothing to decompose"
             )
         left_out = select(names, include, exclude)
+        unused = forms_without_layer(kinds, traced, left_out) if len(kinds) > 1 and forms is not None else {}
+        for form, reason in unused.items():
+            raise LayerSelectionError(
+                f"the form {form!r} fits no layer of {type(model).__name__} ({reason}): take it out of forms"
+            )
         store = FactorCache(Path(cache) if cache is not None else None)
         tables, skipped = build_tables(
             model, traced, names, left_out, kinds, store, covariances, prune, multiple_of, max_options
@@ -96,11 +101,6 @@ class RankSpace:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
             more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
             raise LayerSelectionError(f"no layer of {type(model).__name__} can be decomposed: {reasons}{more}")
-        unused = forms_without_layer(kinds, traced, left_out) if forms is not None else {}
-        for form, reason in unused.items():
-            raise LayerSelectionError(
-                f"the form {form!r} fits no layer of {type(model).__name__} ({reason}): take it out of forms"
-            )
         return cls(tables, skipped, traced.dense_cost)
 
     @property
@@ -242,7 +242,11 @@ class RankSpace:
         def factors(name: str, choice: Choice, form: Decomposition, module: nn.Module) -> tuple[Tensor, ...]:
             return self.layers[self._position[name]].factors(rows[name])
 
-        return replace_layers(model, plan, factors)
+        def form_of(name: str, choice: Choice) -> Decomposition:
+            options = self.layers[self._position[name]]
+            return options.forms[int(options.form[rows[name]])]
+
+        return replace_layers(model, plan, factors, form_of)
 
     # -- moving --------------------------------------------------------------------------------------------------------
 

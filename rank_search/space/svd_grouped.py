@@ -38,6 +38,8 @@ class SVDGrouped(Decomposition):
     exempt: ClassVar[tuple[str, ...]] = ("groups",)
 
     def __init__(self, groups: Sequence[int] | None = None) -> None:
+        if groups is not None and (isinstance(groups, str | int) or not len(groups)):
+            raise InvalidInputError(f"svd_grouped groups={groups!r} is not allowed: give a list such as [2, 4]")
         for count in groups if groups is not None else ():
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise InvalidInputError(f"svd_grouped groups {count!r} is not allowed: give whole numbers from 1")

@@ -31,7 +31,10 @@ def make_forms(forms: Iterable[FormSpec] | None) -> tuple[Decomposition, ...]:
     """
     if isinstance(forms, str):
         raise LayerSelectionError(f"forms is the text {forms!r}; give a list, e.g. [{forms!r}]")
-    specs = dict(form_spec(entry) for entry in (DEFAULT_FORMS if forms is None else forms))
+    specs: dict[str, dict[str, Any]] = {}
+    for name, options in map(form_spec, DEFAULT_FORMS if forms is None else forms):
+        if specs.setdefault(name, options) != options:
+            raise InvalidInputError(f"the form {name!r} stands twice with different options; give it once")
     if not specs:
         raise LayerSelectionError("forms is empty; give at least one, e.g. ['tucker2']")
     return tuple(decomposition(name, **options) for name, options in specs.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -35,16 +35,13 @@ class TensorTrain(ChannelCore):
         return grid[self.feasible(layer, grid)]
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
-        if not len(ranks):
-            return np.zeros(0)
-        firsts = np.unique(ranks[:, 0])
-        name = "tt" + hashlib.sha256(firsts.tobytes()).hexdigest()[:8]
-        energies = weight.part(name, lambda: {"energies": _energies(weight, firsts)})["energies"].numpy()
+        grid = self._first_ranks(weight.layer)
         result = np.zeros(len(ranks))
-        for first, kept in zip(firsts, energies, strict=True):
+        for first in np.unique(ranks[:, 0]).tolist():
+            # the whole grid at once, whatever of it is asked for: the same numbers every time
+            kept = _kept(weight, grid)[np.searchsorted(grid, first)] if first in grid else _kept(weight, [first])[0]
             rows = ranks[:, 0] == first
-            lost = max(weight.energy - float(kept.sum()), 0.0)
-            result[rows] = lost + spectra.tails(kept)[ranks[rows, 1]]
+            result[rows] = max(weight.energy - float(kept.sum()), 0.0) + spectra.tails(kept)[ranks[rows, 1]]
         return result
 
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -63,13 +60,20 @@ class TensorTrain(ChannelCore):
         return np.unique(np.ceil(np.arange(1, FIRST_RANKS + 1) * top / FIRST_RANKS).astype(np.int64))
 
 
-def _energies(weight: LayerWeight, firsts: IntArray) -> Tensor:
+def _kept(weight: LayerWeight, firsts: Iterable[int]) -> FloatArray:
     """Squared singular values of the cut weight for rising r1, ``[len(firsts), Co / groups]``, summed over groups."""
-    cut = _cut(weight, int(firsts[-1]), keep=False).numpy()
+    values = [int(first) for first in firsts]
+    name = "tt" if len(values) > 1 else f"tt{values[0]}"
+    found: FloatArray = weight.part(name, lambda: {"energies": _energies(weight, values)})["energies"].numpy()
+    return found
+
+
+def _energies(weight: LayerWeight, firsts: list[int]) -> Tensor:
+    cut = _cut(weight, firsts[-1], keep=False).numpy()
     taps, start = weight.layer.taps, 0
     gram = np.zeros((cut.shape[0], cut.shape[2], cut.shape[2]))
     found = []
-    for first in firsts.tolist():
+    for first in firsts:
         for total, matrix in zip(gram, cut[:, start * taps : first * taps], strict=True):
             total += matrix.T @ matrix
         start = first

@@ -72,10 +72,9 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
             module.training = mode
     layers: dict[str, Layer] = {}
     skipped: dict[str, str] = {}
-    shared, fused = _shared(model), _fused(model)
+    refused = unreplaceable(model)
     for name, module in candidates.items():
-        reason = "nn.TransformerEncoderLayer reads its weight directly" if module in fused else None
-        reason = reason or _why_not(name, module, shared, calls)
+        reason = _why_not(name, module, refused, calls)
         if reason is None:
             layers[name] = Layer.of(name, module, tuple(calls[name]))
         else:
@@ -106,6 +105,17 @@ def _positions(module: nn.Module, tensor: Tensor) -> tuple[int, ...]:
     return (*shape[: -spatial - 1], *shape[-spatial:])
 
 
+def unreplaceable(model: nn.Module) -> dict[str, str]:
+    """The modules that cannot be replaced because something beside them uses their parameters, with the reason."""
+    fused = _fused(model)
+    reasons = {name: f"its weight or bias is shared with {other!r}" for name, other in _shared(model).items()}
+    return reasons | {
+        name: "nn.TransformerEncoderLayer reads its weight directly"
+        for name, module in model.named_modules()
+        if module in fused
+    }
+
+
 def _shared(model: nn.Module) -> dict[str, str]:
     """Modules one of whose parameters another module holds, too (an embedding, say), with that module's name."""
     holders: dict[int, list[str]] = {}
@@ -122,13 +132,13 @@ def _fused(model: nn.Module) -> set[nn.Module]:
     return {layer for encoder in encoders for layer in (encoder.linear1, encoder.linear2)}
 
 
-def _why_not(name: str, module: nn.Module, shared: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
+def _why_not(name: str, module: nn.Module, refused: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
     if isinstance(module, nn.MultiheadAttention):
         return "packed attention projections (in_proj_weight) are not decomposed"
     if type(module) not in KINDS:
         return f"{type(module).__name__} layers are not supported"
-    if name in shared:
-        return f"its weight or bias is shared with {shared[name]!r}"
+    if name in refused:
+        return refused[name]
     if name not in calls:
         return "the example input does not run it"
     return DEPTHWISE if Layer.of(name, module).depthwise else None

@@ -20,11 +20,13 @@ class Whitening:
     inverse: its inverse.
     scale: the mean diagonal of the second moment, kept apart so that factors are of the weight's size; 0 for an input
         that is always zero.
+    moment: the second moment itself, which names what is cached: roots depend on the machine in their last bits.
     """
 
     root: Tensor
     inverse: Tensor
     scale: float
+    moment: Tensor
 
     @classmethod
     def of(cls, name: str, moment: Tensor, groups: int, channels: int) -> Whitening:
@@ -61,4 +63,5 @@ class Whitening:
             )
         relative = values.clamp_min(0) * (size / scale) if scale else torch.ones_like(values)
         roots = (relative + RIDGE).sqrt()[:, None, :]
-        return cls(vectors * roots @ vectors.transpose(1, 2), vectors / roots @ vectors.transpose(1, 2), scale)
+        turned = vectors.transpose(1, 2)
+        return cls(vectors * roots @ turned, vectors / roots @ turned, scale, exact)

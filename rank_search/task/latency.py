@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rank_search.task.evaluation import device_of
 
-WARM_UP, ROUNDS = 3, 15
+WARM_UP, ROUNDS, LIMIT_S = 3, 15, 10.0
 LATENCY_BATCH = 32
 
 
@@ -22,11 +22,14 @@ def latencies(models: Sequence[nn.Module], inputs: Tensor, rounds: int = ROUNDS)
     Args:
         models: networks in eval mode.
         inputs: the batch they are given, ``[N, ...]``; with one small image the calls cost more than the arithmetic.
-        rounds: measured passes of each.
+        rounds: measured passes of each; fewer, at least one, where they would take more than ten seconds.
     """
     spent: list[list[float]] = [[] for _ in models]
+    begun = time.perf_counter()
     with torch.inference_mode():
         for done in range(WARM_UP + rounds):
+            if done > WARM_UP and time.perf_counter() - begun > LIMIT_S:
+                break
             for model, times in zip(models, spent, strict=True):
                 device = device_of(model)
                 given = inputs.to(device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rank_search.errors import EvaluationError
 from rank_search.task.evaluation import device_of
 
-LEAST_VARIANCE = 1e-8
+LEAST_VARIANCE = 1e-8  # of the running variance
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
@@ -34,7 +34,7 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
 
     Args:
         model: a compressed copy of ``dense``; changed.
-        dense: the network it came from; left as it was, in eval mode.
+        dense: the network it came from; left as it was.
         batches: unlabelled inputs ``[N, ...]``. The dense inputs of all batch norms are held for one batch at a time.
 
     Raises:
@@ -42,9 +42,10 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
     """
     pairs = _pairs(model, dense)
     model.eval()
-    dense.eval()
     if not pairs:
         return
+    modes = {module: module.training for module in dense.modules()}
+    dense.eval()
     fits = {name: _Fit(norm, original) for name, (norm, original) in pairs.items()}
     try:
         with torch.no_grad():
@@ -58,9 +59,17 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
                 finally:
                     for hook in hooks:
                         hook.remove()
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, StopIteration) as error:
         line = str(error).splitlines()[0] if str(error) else ""
         raise EvaluationError(f"batch norm cannot be recalibrated: {type(error).__name__}: {line}") from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def has_running_statistics(model: nn.Module) -> bool:
+    """Whether there is any batch norm to recalibrate."""
+    return any(isinstance(module, BatchNorm) and module.running_mean is not None for module in model.modules())
 
 
 def _pairs(model: nn.Module, dense: nn.Module) -> dict[str, tuple[BatchNorm, BatchNorm]]:
@@ -79,11 +88,11 @@ def _inputs_of(dense: nn.Module, norms: dict[str, BatchNorm], inputs: Tensor) ->
     seen: dict[str, list[Tensor]] = {name: [] for name in norms}
 
     def keep(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, given: seen[name].append(given[0])
+        return lambda module, given: seen[name].append(given[0].clone())  # the network may change it in place
 
     hooks = [norm.register_forward_pre_hook(keep(name)) for name, norm in norms.items()]
     try:
-        dense(inputs.to(device_of(dense)))
+        dense(inputs.clone().to(device_of(dense)))
     finally:
         for hook in hooks:
             hook.remove()
@@ -101,38 +110,48 @@ class _Fit:
     def __init__(self, norm: BatchNorm, original: BatchNorm) -> None:
         self._norm, self._original = norm, original
         assert original.running_mean is not None
-        self._centre = original.running_mean.clone()
+        self._centre = _wide(original.running_mean.clone())
         self._count = 0
-        self._sums = torch.zeros(5, original.num_features, dtype=torch.float64, device=original.running_mean.device)
+        self._sums = torch.zeros(5, original.num_features, dtype=torch.float64)
 
     def add(self, compressed: Tensor, dense: Tensor) -> None:
         """Adds inputs ``[N, channels, ...]`` of both networks, then mends the batch norm."""
         centre = self._centre.view(1, -1, *[1] * (compressed.ndim - 2))
         axes = [axis for axis in range(compressed.ndim) if axis != 1]
-        c, d = compressed - centre, dense.to(compressed.device) - centre
+        c, d = _wide(compressed) - centre, _wide(dense.to(compressed.device)) - centre
         sums = [c.sum(axes), d.sum(axes), (c * c).sum(axes), (d * d).sum(axes), (c * d).sum(axes)]
-        self._sums += torch.stack(sums).double()
+        self._sums += torch.stack(sums).cpu().double()
         self._count += compressed.numel() // compressed.shape[1]
         self._apply()
 
     def _apply(self) -> None:
         norm, original = self._norm, self._original
+        mean, variance = _exact(original.running_mean), _exact(original.running_var)
         mean_c, mean_d, square_c, square_d, product = self._sums / self._count
-        var_c = (square_c - mean_c**2).clamp_min(LEAST_VARIANCE)
-        var_d = (square_d - mean_d**2).clamp_min(LEAST_VARIANCE)
+        least = LEAST_VARIANCE * variance + torch.finfo(torch.float64).tiny
+        var_c, var_d = torch.maximum(square_c - mean_c**2, least), torch.maximum(square_d - mean_d**2, least)
         rho = ((product - mean_c * mean_d) / (var_c * var_d).sqrt()).clamp(0, 1)
-        assert original.running_mean is not None
-        assert original.running_var is not None
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        scale = (original.running_var.double() + original.eps).sqrt()
+        scale = (variance + original.eps).sqrt()
         if norm.affine:
+            weight, bias = _exact(original.weight), _exact(original.bias)
             gain = rho.sqrt() * var_d.sqrt() / scale * (var_c + norm.eps).sqrt() / var_c.sqrt()
-            norm.running_mean.copy_(original.running_mean.double() + mean_c)
+            norm.running_mean.copy_(mean + mean_c)
             norm.running_var.copy_(var_c)
-            norm.weight.copy_(original.weight.double() * gain)
-            norm.bias.copy_(original.bias.double() + original.weight.double() * mean_d / scale)
+            norm.weight.copy_(weight * gain)
+            norm.bias.copy_(bias + weight * mean_d / scale)
         else:  # scale and shift can only be put into the statistics
             slope = (rho.sqrt() * (var_d / var_c).sqrt()).clamp_min(1e-3)
-            norm.running_mean.copy_(original.running_mean.double() + mean_c - mean_d / slope)
+            norm.running_mean.copy_(mean + mean_c - mean_d / slope)
             norm.running_var.copy_((scale / slope) ** 2 - norm.eps)
+
+
+def _exact(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None
+    return tensor.detach().cpu().double()
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half precision is too narrow to sum in."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

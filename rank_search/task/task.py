@@ -16,7 +16,7 @@ from rank_search.task.data import Data, ImageSet
 from rank_search.task.evaluation import Evaluation, validate
 from rank_search.task.latency import LATENCY_BATCH, latencies
 from rank_search.task.meter import Limits, Meter
-from rank_search.task.recalibration import recalibrate
+from rank_search.task.recalibration import has_running_statistics, recalibrate
 from rank_search.task.recipe import Recipe, train
 from rank_search.task.weights import check_finite
 
@@ -70,6 +70,7 @@ class Task:
         self._evaluation_images, self._recalibration_images = evaluation_images, recalibration_images
         self._subsets: tuple[ImageSet, ImageSet] | None = None
         self._used: set[tuple[str, str]] = set()
+        self._has_norms = has_running_statistics(model)
         self.meter = Meter()
 
     def under(self, budget: Budget, seed: int | None = None, limits: Limits | None = None) -> Task:
@@ -209,7 +210,7 @@ class Task:
         if self._subsets is None:
             data = self._data()
             count = self._evaluation_images or len(data.validation)
-            calibration = data.train.subset(max(2, self._recalibration_images), seed=0)
+            calibration = data.train.subset(max(1, self._recalibration_images), seed=0)
             self._subsets = (calibration, data.validation.subset(count, seed=0))
         return self._subsets
 
@@ -217,13 +218,13 @@ class Task:
         compressed = self.space.compress(self.model, plan)
         images = self._calibration_images(plan)
         if self.data is not None and images:
-            size = min(images, RECALIBRATION_BATCH)
-            recalibrate(compressed, self.model, (inputs for inputs, _ in self.data.batches(self._subset()[0], size)))
+            batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
+            recalibrate(compressed, self.model, (inputs for inputs, _ in batches))
         return compressed.eval()
 
     def _calibration_images(self, plan: RankPlan) -> int:
         """Images that recalibration of this plan's network runs; the dense network keeps its own statistics."""
-        if self.data is None or not self._recalibration_images or not _used_by(plan):
+        if self.data is None or not self._recalibration_images or not self._has_norms or not _used_by(plan):
             return 0
         return len(self._subset()[0])
 

@@ -341,3 +341,17 @@ def test_a_plan_found_by_a_budget_is_built_saved_and_loaded(tmp_path: Path) -> N
     plan = space.plan(space.minimise(space.relative_errors(), budget).indices)
     back = load(save(space.compress(model, plan), tmp_path), ConvNet)
     assert space.admit(plan_of(back), budget) == space.cost(plan)
+
+
+def test_a_layer_that_something_beside_it_uses_is_refused() -> None:
+    encoder = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1, enable_nested_tensor=False
+    )
+    tied = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    tied[1].weight = tied[0].weight
+    for model, name, words in (
+        (encoder, "layers.0.linear1", "nn.TransformerEncoderLayer reads its weight directly"),
+        (tied, "1", "its weight or bias is shared with '0'"),
+    ):
+        with pytest.raises(PlanError, match=words):
+            compress(model, RankPlan({name: Choice("svd", (2,))}))

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_nets import (
@@ -23,7 +24,7 @@ from small_nets import (
 from torch import Tensor, nn
 
 from rank_search.errors import CovarianceError
-from rank_search.space import input_covariances
+from rank_search.space import RankSpace, input_covariances
 from rank_search.space.layer import KINDS
 
 NETS = {
@@ -89,23 +90,60 @@ def test_it_is_the_mean_outer_product_over_samples_positions_tokens_and_calls(ne
         torch.testing.assert_close(moment, wanted[name], rtol=1e-4, atol=1e-6)
 
 
-@every_net
-def test_centred_it_is_the_covariance_of_all_those_vectors(net: str) -> None:
-    kind, shape = NETS[net]
-    model, examples = kind().eval(), batches(shape, 3, 2)
+class Normed(nn.Module):
+    """Layers whose output a batch norm takes, takes only sometimes, or never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)
+        self.second, self.relu = nn.Conv2d(6, 6, 1), nn.ReLU(inplace=True)
+        self.both = nn.Conv2d(6, 6, 1)
+        self.head, self.last = nn.Linear(6, 3), nn.BatchNorm1d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.relu(self.norm(self.first(images)))
+        features = self.norm(self.both(self.relu(self.second(features))))
+        features = self.both(features)
+        logits: Tensor = self.last(self.head(features.mean((2, 3))))
+        return logits
+
+
+def test_centred_are_the_layers_whose_every_output_a_batch_norm_takes() -> None:
+    model, examples = Normed().eval(), batches((1, 4, 6, 6), 3, 2)
     plain, centred = input_covariances(model, examples), input_covariances(model, examples, centred=True)
-    seen: dict[str, list[Tensor]] = {name: [] for name in plain}
-    for name in plain:
-        hook = lambda module, inputs, output, to=seen[name]: to.extend(vectors(module, inputs[0]))  # noqa: E731
-        model.get_submodule(name).register_forward_hook(hook)
-    with torch.no_grad():
-        for example in examples:
-            model(example)
-    for name, moment in centred.items():
-        every = torch.stack(seen[name])
-        parts = [torch.cov(part.T, correction=0) for part in every.chunk(len(moment), dim=1)]
-        wanted = torch.stack([part.reshape(moment.shape[1:]) for part in parts])
-        torch.testing.assert_close(moment, wanted, rtol=1e-4, atol=1e-5)
+    assert {name for name in plain if not torch.equal(plain[name], centred[name])} == {"first", "head"}
+    every = torch.stack([vector for example in examples for vector in vectors(model.first, example)])
+    wanted = torch.stack([torch.cov(part.T, correction=0) for part in every.chunk(2, dim=1)])
+    torch.testing.assert_close(centred["first"], wanted, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("inputs", [torch.randn(600, 4) + 1000, torch.randn(1, 4)], ids=["large mean", "one sample"])
+def test_what_cancels_in_centring_leaves_a_usable_metric(inputs: Tensor) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    moments = input_covariances(model, [inputs], centred=True)
+    if len(inputs) > 1:
+        wanted = torch.cov(inputs.double().T, correction=0)
+        torch.testing.assert_close(moments["0"][0], wanted, rtol=1e-4, atol=1e-4)
+    space = RankSpace.from_model(model, inputs, forms=["svd"], covariances=moments)
+    assert np.isfinite(space.relative_errors()[0]).all()
+
+
+def test_only_the_named_layers_are_measured() -> None:
+    model, examples = Normed().eval(), batches((1, 4, 6, 6), 3)
+    assert input_covariances(model, examples, names=["second"]).keys() == {"second"}
+
+
+def test_a_layer_that_is_called_by_keyword_is_left_out() -> None:
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            found: Tensor = self.b(input=self.a(inputs))
+            return found
+
+    assert input_covariances(Keyword(), [torch.randn(3, 4)]).keys() == {"a"}
 
 
 def test_a_layer_that_no_batch_runs_is_missing() -> None:

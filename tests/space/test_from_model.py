@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from small_nets import CONV_NET_INPUT, TINY_INPUT, ZOO_INPUT, ConvNet, Tiny, Zoo
 from torch import Tensor, nn
 
 from rank_search.errors import InvalidInputError, LayerSelectionError, UnknownNameError, WeightsError
-from rank_search.space import Choice, RankPlan, RankSpace
+from rank_search.space import Choice, RankPlan, RankSpace, register_decomposition
+from rank_search.space.layer import Layer
+from rank_search.space.svd import SVD
 
 
 def space_of(model: nn.Module, shape: tuple[int, ...], *forms: str) -> RankSpace:
@@ -204,3 +207,19 @@ def test_making_a_space_changes_nothing_in_the_model() -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert [parameter.requires_grad for parameter in model.parameters()].count(False) == 1
     assert all(not part._forward_hooks and not part._forward_pre_hooks for part in model.modules())
+
+
+def test_a_space_builds_with_the_options_its_forms_were_given() -> None:
+    class Narrow(SVD):
+        def __init__(self, top: int) -> None:
+            self._top = top
+
+        def candidates(self, layer: Layer) -> Any:
+            return super().candidates(layer)[: self._top]
+
+    register_decomposition("narrow")(Narrow)
+    model = nn.Sequential(nn.Linear(9, 8))
+    space = RankSpace.from_model(model, torch.randn(1, 9), forms=[{"narrow": {"top": 2}}])
+    assert [len(options) for options in space.layers] == [3]
+    small = space.compress(model, space.plan(np.array([2])))
+    assert small(torch.randn(3, 9)).shape == (3, 8)

@@ -189,3 +189,14 @@ def test_a_full_space_says_nothing_of_thinning() -> None:
     with pytest.raises(PlanError) as caught:
         space_of("conv").indices(RankPlan({"stem": Choice("cp", (1,))}))
     assert WHY not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["cp", "tensor_train"])
+def test_a_form_with_a_grid_of_its_own_keeps_about_as_many_ranks_on_multiples(form: str) -> None:
+    model = nn.Sequential(nn.Conv2d(48, 48, 3))
+    spaces = [RankSpace.from_model(model, torch.randn(1, 48, 5, 5), forms=[form], multiple_of=m) for m in (1, 8)]
+    every, eights = (space.layers[0] for space in spaces)
+    assert len(eights) > (0.5 if form == "cp" else 0.05) * len(every)
+    ends = {*every.ranks[1:].min(0).tolist(), *every.ranks[1:].max(0).tolist()}
+    assert all(rank % 8 == 0 or rank in ends for rank in eights.ranks[1:].flatten().tolist())
+    assert spaces[0].smallest_cost == spaces[1].smallest_cost

@@ -182,3 +182,45 @@ def test_networks_whose_norms_keep_no_statistics_are_not_run() -> None:
     batches = iter([images(2)])
     recalibrate(copy.deepcopy(net), net, batches)
     assert len(list(batches)) == 1
+
+
+def test_inputs_that_the_network_changes_in_place_later_are_seen_as_they_were() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+            self.second, self.last = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            images += 1
+            features = self.first(images)
+            branch = self.second(self.norm(features).relu())
+            features += branch
+            out: Tensor = self.last(features)
+            return out
+
+    dense = InPlace().eval()
+    model = copy.deepcopy(dense)
+    data = images(30)
+    given = data.clone()
+    with torch.no_grad():
+        wanted = dense(data.clone())
+        recalibrate(model, dense, [given])
+        torch.testing.assert_close(model(data.clone()), wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_give_finite_and_right_statistics(dtype: torch.dtype) -> None:
+    dense = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3)).eval()
+    inputs = images(200) * 20
+    wide, narrow = copy.deepcopy(dense), copy.deepcopy(dense).to(dtype)
+    recalibrate(wide, dense, [inputs])
+    recalibrate(narrow, copy.deepcopy(dense).to(dtype), [inputs.to(dtype)])
+    for mine, theirs in zip(narrow[1].state_dict().values(), wide[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(mine.double(), theirs.double(), rtol=0.05, atol=0.3)
+
+
+def test_the_dense_networks_mode_comes_back() -> None:
+    dense = tiny_net().train()
+    recalibrate(damaged(dense), dense, [images(5)])
+    assert dense.training

@@ -572,3 +572,12 @@ def test_without_data_a_network_is_built_with_the_dense_statistics() -> None:
 def test_impossible_numbers_of_images_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         tiny_task(**options)
+
+
+def test_a_network_without_batch_norm_is_not_charged_for_recalibration() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).eval()
+    task = tiny_task(Budget(macs=0.9), net=net)
+    task.evaluate(RankPlan({"3": Choice("svd", (1,))}))
+    assert counts(task)[:2] == (1, VALIDATION)
