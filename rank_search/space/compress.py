@@ -32,59 +32,62 @@ def compress(model: nn.Module, plan: RankPlan) -> nn.Module:
     Raises:
         PlanError: if the plan is not one for this model, or a rank is impossible.
     """
-
-    def factors(name: str, choice: Choice, form: Decomposition, module: nn.Module) -> tuple[Tensor, ...]:
-        assert isinstance(module.weight, Tensor)
-        return form.factors(LayerWeight(Layer.of(name, module), module.weight), choice.ranks)
-
     refused = unreplaceable(model)
-    for name, choice in plan.items():
-        if choice != DENSE and name in refused:
+
+    def build(name: str, choice: Choice, module: nn.Module) -> LowRank:
+        if name in refused:
             raise PlanError(f"layer {name!r} cannot become {choice}: {refused[name]}")
-    return replace_layers(model, plan, factors)
+        form = _checked_form(name, choice, module)
+        low_rank = form.skeleton(module, choice.ranks)
+        assert isinstance(module.weight, Tensor)
+        low_rank.fill(form.factors(LayerWeight(Layer.of(name, module), module.weight), choice.ranks), module)
+        return low_rank
+
+    return replace_layers(model, plan, build)
 
 
-def replace_layers(
-    model: nn.Module,
-    plan: RankPlan,
-    factors: Callable[[str, Choice, Decomposition, nn.Module], tuple[Tensor, ...]] | None,
-    form_of: Callable[[str, Choice], Decomposition] = lambda name, choice: decomposition(choice.form),
-) -> nn.Module:
-    """A copy of the model with the plan's factorised modules, filled by ``factors`` (None: left uninitialised).
-
-    ``form_of`` gives the form of a layer's choice; without it forms are made without options.
+def replace_layers(model: nn.Module, plan: RankPlan, build: Callable[[str, Choice, nn.Module], LowRank]) -> nn.Module:
+    """A copy of the model in which ``build`` has made every layer that the plan does not leave dense.
 
     Raises:
-        PlanError: if the plan is not one for this model, or a rank is impossible.
+        PlanError: if the plan names a layer that the model does not have.
     """
     if not isinstance(plan, RankPlan):
         raise PlanError(f"the plan is a {type(plan).__name__}, not a RankPlan; use RankPlan.from_json for plain data")
-    replaced: dict[str, LowRank] = {}
     memo: dict[int, object] = {}
     for name, choice in plan.items():
-        if choice == DENSE:
-            _layer(model, name)
-            continue
-        module, form = _layer(model, name), form_of(name, choice)
-        if type(module) not in KINDS:
-            known = ", ".join(kind.__name__ for kind in KINDS)
-            raise PlanError(f"the plan changes {name!r}, a {type(module).__name__}: only {known} are decomposed")
-        layer = Layer.of(name, module)
-        reason = DEPTHWISE if layer.depthwise else form.why_not(layer)
-        if reason is not None:
-            raise PlanError(f"layer {name!r} cannot become {choice}: {reason}")
-        inside = len(choice.ranks) == len(form.modes) and max(choice.ranks) <= max(form.largest_ranks(layer))
-        if not inside or not form.feasible(layer, np.array([choice.ranks], dtype=np.int64))[0]:
-            raise PlanError(f"layer {name!r}: {why_not_offered(form, layer, choice)}")
-        low_rank = form.skeleton(module, choice.ranks)
-        if factors is None:
-            low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)  # type: ignore[arg-type]
-        else:
-            low_rank.fill(factors(name, choice, form, module), module)
-        low_rank.train(module.training)
-        replaced[name] = low_rank
-        memo[id(module)] = low_rank  # so that deepcopy does not copy the weights that are replaced
+        module = _layer(model, name)
+        if choice != DENSE:
+            low_rank = build(name, choice, module).train(module.training)
+            memo[id(module)] = low_rank  # so that deepcopy does not copy the weights that are replaced
     return copy.deepcopy(model, memo)
+
+
+def uninitialised(name: str, choice: Choice, module: nn.Module) -> LowRank:
+    """The factorised layer with weights of any value, where the dense layer is; for weights that are loaded next.
+
+    Raises:
+        PlanError: if the layer cannot have that choice.
+    """
+    assert isinstance(module.weight, Tensor)
+    low_rank = _checked_form(name, choice, module).skeleton(module, choice.ranks)
+    return low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)
+
+
+def _checked_form(name: str, choice: Choice, module: nn.Module) -> Decomposition:
+    """The form of a choice that the layer can have."""
+    form = decomposition(choice.form)
+    if type(module) not in KINDS:
+        known = ", ".join(kind.__name__ for kind in KINDS)
+        raise PlanError(f"the plan changes {name!r}, a {type(module).__name__}: only {known} are decomposed")
+    layer = Layer.of(name, module)
+    reason = DEPTHWISE if layer.depthwise else form.why_not(layer)
+    if reason is not None:
+        raise PlanError(f"layer {name!r} cannot become {choice}: {reason}")
+    inside = len(choice.ranks) == len(form.modes) and max(choice.ranks) <= max(form.largest_ranks(layer))
+    if not inside or not form.feasible(layer, np.array([choice.ranks], dtype=np.int64))[0]:
+        raise PlanError(f"layer {name!r}: {why_not_offered(form, layer, choice)}")
+    return form
 
 
 def plan_of(model: nn.Module) -> RankPlan:
@@ -123,7 +126,7 @@ def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
         raise WeightsError(f"{folder / WEIGHTS_FILE} carries no plan: it was not written by rank_search.save")
     if RankPlan.from_json(header["plan"]) != plan:  # a save over an older one was cut off between its two files
         raise PlanError(f"{folder / PLAN_FILE} is not the plan of {folder / WEIGHTS_FILE}: save the network again")
-    model = replace_layers(factory(), plan, None)
+    model = replace_layers(factory(), plan, uninitialised)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

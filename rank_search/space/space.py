@@ -14,9 +14,11 @@ from rank_search.plugins import nearest
 from rank_search.space import moves
 from rank_search.space.budget import METRICS, Budget
 from rank_search.space.compress import replace_layers
-from rank_search.space.decomposition import Decomposition, FloatArray, IntArray
+from rank_search.space.decomposition import FloatArray, IntArray
 from rank_search.space.factor_cache import FactorCache
 from rank_search.space.knapsack import Solution, solve
+from rank_search.space.layer import KINDS
+from rank_search.space.low_rank import LowRank
 from rank_search.space.options import LayerOptions
 from rank_search.space.plan import Choice, RankPlan
 from rank_search.space.selection import select
@@ -239,14 +241,15 @@ class RankSpace:
         """
         rows = dict(zip(self._position, self.indices(plan).tolist(), strict=True))
 
-        def factors(name: str, choice: Choice, form: Decomposition, module: nn.Module) -> tuple[Tensor, ...]:
-            return self.layers[self._position[name]].factors(rows[name])
+        def build(name: str, choice: Choice, module: nn.Module) -> LowRank:
+            options, row = self.layers[self._position[name]], rows[name]
+            if type(module) not in KINDS or getattr(module.weight, "shape", None) != options.layer.shape:
+                raise PlanError(f"layer {name!r} of this model is not the one that the space was built from")
+            low_rank = options.forms[int(options.form[row])].skeleton(module, choice.ranks)
+            low_rank.fill(options.factors(row), module)
+            return low_rank
 
-        def form_of(name: str, choice: Choice) -> Decomposition:
-            options = self.layers[self._position[name]]
-            return options.forms[int(options.form[rows[name]])]
-
-        return replace_layers(model, plan, factors, form_of)
+        return replace_layers(model, plan, build)
 
     # -- moving --------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rank_search.errors import InfeasibleBudgetError
 from rank_search.space import Budget, RankPlan, RankSpace
-from rank_search.space.compress import replace_layers
+from rank_search.space.compress import replace_layers, uninitialised
 from rank_search.space.memory import release_memory
 
 FORMS = ("tucker2", "svd", "svd_channel", "svd_spatial", "svd_grouped", "tensor_train")
@@ -75,7 +75,7 @@ def test_it_is_compressed_runs_and_costs_what_was_predicted(name: str) -> None:
     assert cost(model, example) == space.dense_cost
     decomposed = space.dense_cost["params"] < DECOMPOSED_BELOW
     plan = halved(space, decomposed)
-    compressed = space.compress(model, plan) if decomposed else replace_layers(model, plan, None)
+    compressed = space.compress(model, plan) if decomposed else replace_layers(model, plan, uninitialised)
     assert cost(compressed, example) == space.cost(plan)
     assert space.cost(plan)["macs"] < space.dense_cost["macs"]
     with torch.no_grad():
