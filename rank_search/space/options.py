@@ -174,7 +174,7 @@ class LayerOptions:
         return key
 
 
-LARGE = 2**20  # weights of a layer whose decompositions leave holes in memory that matter
+LARGE = 2**19  # weights of a layer whose decompositions leave holes in memory that matter
 THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
 
 

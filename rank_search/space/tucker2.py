@@ -52,5 +52,7 @@ def _energy(weight: LayerWeight) -> Tensor:
 def _core(weight: LayerWeight, out: Tensor, into: Tensor) -> Tensor:
     """The full core ``[groups, R1, R2, taps]``."""
     groups, outs, ins, taps = weight.tensor.shape
-    half = (out.transpose(1, 2) @ weight.tensor.reshape(groups, outs, ins * taps)).reshape(groups, -1, ins, taps)
-    return into.transpose(1, 2).unsqueeze(1) @ half
+    core = (out.transpose(1, 2) @ weight.tensor.reshape(groups, outs, ins * taps)).reshape(groups, -1, ins, taps)
+    core = core.transpose(1, 2).reshape(groups, ins, -1)  # one large product instead of many small ones
+    core = (into.transpose(1, 2) @ core).reshape(groups, into.shape[2], -1, taps)
+    return core.transpose(1, 2).contiguous()
