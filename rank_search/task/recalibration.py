@@ -26,7 +26,7 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
     with the dense network's running mean ``m``, ``s = sqrt(running variance + eps)``, ``gamma``, ``beta``, and ``rho``
     the correlation of ``c`` and ``d``, at least 0. ``g`` stands half way (geometrically) between the slope that gives
     back the variance (``rho`` = 1: what plain recalibration does) and that of least squares (``rho``, not its root).
-    A network equal to the dense one is not changed; plain recalibration costs a ResNet-20 three points, because these
+    A network equal to the dense one is not changed; plain recalibration costs a ResNet-20 2.5 points, because these
     images are not what its own statistics were gathered on. (Ours; measured in docs/results.md.)
 
     The batch norms are mended in the order they run, so that each sees what those before it have been mended to; with
