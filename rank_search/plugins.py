@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from rank_search.errors import PluginError, UnknownNameError
+from rank_search.errors import InvalidInputError, PluginError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -20,6 +21,30 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the closest valid name, or an empty string."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def check_names(
+    function: Callable[..., Any], options: Iterable[str], what: str, error: type[InvalidInputError]
+) -> None:
+    """Compares the names of options with a function's signature.
+
+    Raises:
+        InvalidInputError: of the class ``error``, if an option is unknown or a required one is missing.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins tell nothing of their signature
+        return
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    valid = [p.name for p in named]
+    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        for option in options:
+            if option not in valid:
+                allowed = ", ".join(valid) or "none"
+                raise error(f"{what} has no option {option!r}{nearest(option, valid)}; its options: {allowed}")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in options]
+    if missing:
+        raise error(f"{what} needs the option{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}")
 
 
 def import_object(path: str, what: str) -> Any:

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from rank_search.errors import CovarianceError
 from rank_search.space.layer import KINDS
+from rank_search.space.running import device_of, evaluating
 
 ROWS = 65536  # positions that are held in float64 at once
 ROUNDING = 1e-12
@@ -43,14 +44,12 @@ def input_covariances(
         for name, module in model.named_modules()
         if type(module) in KINDS and (names is None or name in names)
     }
-    training = {module: module.training for module in model.modules()}
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     handles: list[RemovableHandle] = []
     before_norm: set[str] | None = None
     shape: list[int] | str = "unknown"
     try:
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model):
             for batch in batches:
                 if not isinstance(batch, Tensor):
                     raise TypeError(f"it is a {type(batch).__name__}, not a tensor: give the inputs without labels")
@@ -67,8 +66,6 @@ def input_covariances(
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in training.items():
-            module.training = mode
     if before_norm is None:
         raise CovarianceError("there is no calibration batch: give at least one, [N, ...] as the model takes it")
     return {name: moments.matrix(name in before_norm) for name, moments in found.items()}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rank_search.errors import InvalidInputError, PluginError
-from rank_search.plugins import Registry, nearest
+from rank_search.plugins import Registry, check_names
 from rank_search.space.layer import Layer
 from rank_search.space.layer_weight import LayerWeight
 from rank_search.space.low_rank import LowRank
@@ -95,7 +94,7 @@ def decomposition(name: str, **options: Any) -> Decomposition:
     """
     cls = decompositions.get(name)
     if options:
-        _check_options(name, cls, options)
+        check_names(cls, options, f"the form {name!r}", InvalidInputError)
     try:
         form = cls(**options)
     except InvalidInputError:
@@ -104,14 +103,6 @@ def decomposition(name: str, **options: Any) -> Decomposition:
         raise PluginError(f"the form {name!r} cannot be made: {type(error).__name__}: {error}") from error
     form.name = name  # type: ignore[misc]  # plans name a form as it was asked for, "module:Class" included
     return form
-
-
-def _check_options(name: str, cls: type[Any], options: Iterable[str]) -> None:
-    known = [key for key in inspect.signature(cls).parameters if key not in ("args", "kwargs")]
-    for key in options:
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise InvalidInputError(f"the form {name!r} has no option {key!r}{nearest(key, known)}; it has: {allowed}")
 
 
 def register_decomposition(name: str) -> Callable[[type[Any]], type[Any]]:

@@ -216,6 +216,6 @@ def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
         return form.why_infeasible(layer, choice.ranks)
     if len(form.candidates(layer)) and not (form.candidates(layer) == ranks).all(axis=1).any():
         return f"{form.name} ranks {list(choice.ranks)} are not on the grid of this space"
-    if not len(_cheaper(form, layer, 1)[0]) or not (_cheaper(form, layer, 1)[0] == ranks).all(axis=1).any():
+    if not len(_less(form, layer, ranks)[0]):
         return f"{form.name} ranks {list(choice.ranks)} cost at least as much as the dense layer: leave it dense"
     return f"{form.name} ranks {list(choice.ranks)} are not offered"

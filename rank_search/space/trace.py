@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rank_search.errors import InvalidInputError
 from rank_search.space.layer import KINDS, Call, Layer
+from rank_search.space.running import device_of, evaluating
 
 DEPTHWISE = "depthwise: nothing to gain in the channel modes"
 CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
@@ -50,15 +51,12 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
         name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)
     }
     handles = [module.register_forward_hook(_recorder(calls, name)) for name, module in candidates.items()]
-    training = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
-    reference = next(model.parameters(), example_input)
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # FlopCounterMode does not see into the fused attention
-        model.eval()
-        with torch.no_grad(), counter:
-            model(example_input[:1].to(device=reference.device))
+        with evaluating(model), counter:
+            model(example_input[:1].to(device_of(model)))
     except Exception as error:
         raise InvalidInputError(
             f"the model cannot run an input of shape {list(example_input[:1].shape)}: {type(error).__name__}: "
@@ -68,8 +66,6 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
-        for module, mode in training.items():
-            module.training = mode
     layers: dict[str, Layer] = {}
     skipped: dict[str, str] = {}
     refused = unreplaceable(model)

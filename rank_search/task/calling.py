@@ -5,14 +5,13 @@ Whatever is wrong with the options is said in one line that names the option, be
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError, validate_call
 
 from rank_search.errors import InvalidInputError, PluginError, RankSearchError
-from rank_search.plugins import import_object, nearest
+from rank_search.plugins import check_names, import_object
 
 T = TypeVar("T")
 
@@ -67,30 +66,6 @@ def call_users_function(path: str, options: Mapping[str, Any], what: str, return
     if not isinstance(result, returns):
         raise PluginError(f"{what} {path!r} returned {_kind(result)}; it must return {_kind_of(returns)}")
     return result
-
-
-def check_names(
-    function: Callable[..., Any], options: Mapping[str, Any], what: str, error: type[InvalidInputError]
-) -> None:
-    """Compares the names of options with a function's signature.
-
-    Raises:
-        InvalidInputError: of the class ``error``, if an option is unknown or a required one is missing.
-    """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some builtins tell nothing of their signature
-        return
-    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    valid = [p.name for p in named]
-    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-        for option in options:
-            if option not in valid:
-                allowed = ", ".join(valid) or "none"
-                raise error(f"{what} has no option {option!r}{nearest(option, valid)}; its options: {allowed}")
-    missing = [p.name for p in named if p.default is p.empty and p.name not in options]
-    if missing:
-        raise error(f"{what} needs the option{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}")
 
 
 def _kind(value: object) -> str:

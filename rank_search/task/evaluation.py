@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rank_search.errors import EvaluationError
+from rank_search.space.running import device_of
 from rank_search.task.data import Data, ImageSet
 
 BATCH = 250  # larger batches are no faster on a CPU
@@ -48,11 +49,6 @@ def validate(model: nn.Module, data: Data, images: ImageSet) -> Evaluation:
     if not math.isfinite(loss):
         raise EvaluationError(f"the validation loss is {loss}: the network's outputs are not finite")
     return Evaluation(loss / len(images), right / len(images), len(images))
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's first parameter lives."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _line(error: Exception) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError
-from rank_search.task.evaluation import device_of
+from rank_search.space.running import device_of, evaluating
 
 LEAST_VARIANCE = 1e-8  # of the running variance
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -44,11 +44,9 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
     model.eval()
     if not pairs:
         return
-    modes = {module: module.training for module in dense.modules()}
-    dense.eval()
     fits = {name: _Fit(norm, original) for name, (norm, original) in pairs.items()}
     try:
-        with torch.no_grad():
+        with evaluating(dense):
             for inputs in batches:
                 seen = _inputs_of(dense, {name: original for name, (_, original) in pairs.items()}, inputs)
                 hooks = [
@@ -62,9 +60,6 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
     except (RuntimeError, ValueError, IndexError, StopIteration) as error:
         line = str(error).splitlines()[0] if str(error) else ""
         raise EvaluationError(f"batch norm cannot be recalibrated: {type(error).__name__}: {line}") from error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def has_running_statistics(model: nn.Module) -> bool:

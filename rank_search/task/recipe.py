@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.space.low_rank import LowRank
+from rank_search.space.running import device_of
 from rank_search.task.data import Data
-from rank_search.task.evaluation import device_of
 
 FORM_LR = {"cp": 0.3}
 """Factor on the learning rate of a form's own parameters: CP factors are ill-conditioned (docs/methods.md)."""

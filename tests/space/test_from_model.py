@@ -80,7 +80,7 @@ def test_patterns_choose_among_the_layers() -> None:
         ({"forms": [{"cp": {}, "svd": {}}]}, InvalidInputError, "is neither a name nor {NAME: {OPTION: VALUE}}"),
         ({"forms": [{"cp": 4}]}, InvalidInputError, "the form {'cp': 4} is neither a name nor {NAME: {OPTION: VALUE}}"),
         ({"forms": [{"svd_grouped": {"group": [2]}}]}, InvalidInputError, "no option 'group' (did you mean 'groups'?)"),
-        ({"forms": [{"svd": {"rank": 2}}]}, InvalidInputError, "no option 'rank'; it has: none"),
+        ({"forms": [{"svd": {"rank": 2}}]}, InvalidInputError, "no option 'rank'; its options: none"),
         (
             {"forms": [{"svd_grouped": {"groups": [5]}}]},
             LayerSelectionError,

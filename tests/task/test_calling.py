@@ -9,7 +9,8 @@ import pytest
 from pydantic import PositiveInt
 
 from rank_search.errors import DataError, InvalidInputError, PluginError
-from rank_search.task.calling import call_users_function, call_with_options, check_names
+from rank_search.plugins import check_names
+from rank_search.task.calling import call_users_function, call_with_options
 
 
 def build(root: Path, size: PositiveInt = 3, scale: tuple[float, ...] = (1.0,)) -> tuple[Path, int, tuple[float, ...]]:
