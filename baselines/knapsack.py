@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rank_search.searching import Proposal, Searcher
-from rank_search.searching.searcher import one_of
+from rank_search.searching.option_values import one_of
 from rank_search.task import Task
 
 

@@ -40,12 +40,13 @@ def list_plugins() -> None:
     console = _console()
     for title, registry in (("searchers", searchers), ("forms", decompositions)):
         console.print(f"[bold]{title}[/bold]")
+        width = max(map(len, registry.names()))
         for name, found in registry.listing().items():
             if isinstance(found, PluginError):
-                console.print(f"  {name:12} broken: {found}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"  {name:{width}} broken: {found}", highlight=False, markup=False, soft_wrap=True)
             else:
                 summary = (found.__doc__ or "").strip().splitlines()[0] if found.__doc__ else ""
-                console.print(f"  {name:12} {summary}", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"  {name:{width}} {summary}", highlight=False, markup=False, soft_wrap=True)
     console.print("[bold]configs[/bold]")
     for name in installed_configs():
         console.print(f"  {name}", highlight=False)
@@ -108,6 +109,8 @@ def search(
         f"after {row['val_accuracy']:.2%}",
         highlight=False,
     )
+    if row["reason"]:
+        console.print(f"the search stopped early: {row['reason']}", markup=False, highlight=False)
     if row["test_accuracy"] is not None:
         console.print(f"test accuracy: dense {row['dense_test_accuracy']:.2%}, compressed {row['test_accuracy']:.2%}")
     said = f'saved in {output}; load it with rank_search.load("{output}", factory)'

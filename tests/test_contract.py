@@ -10,6 +10,8 @@ from rank_search.testing import SearcherContract
 ARMS = [(name, {}) for name in searchers.names()] + [
     ("tpe", {"warm_start": "knapsack"}),
     ("knapsack", {"weights": "none"}),
+    ("batude_gradient", {"gating": "hard", "epochs": 2, "period": 0.5, "rho": 0.1}),
+    ("batude", {"start": "scratch", "epochs": 2, "batch_size": 16, "accumulate": 2, "patience": 2}),
 ]
 
 

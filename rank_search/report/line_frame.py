@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+Side = Literal["outside right upper", "outside right center"]
 
 GRID_COLOR = "#DDDDDD"
 NOTE_COLOR = "#555555"
@@ -25,10 +28,10 @@ def line_frame(title: str, *, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def put_legend(figure: Figure) -> None:
+def put_legend(figure: Figure, *, title: str | None = None, side: Side = "outside right upper") -> None:
     """Adds the legend outside of the axes, where it covers nothing; none if nothing has a label."""
     if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
-        figure.legend(loc="outside right upper", frameon=False)
+        figure.legend(loc=side, title=title, frameon=False)
 
 
 def put_title(figure: Figure, title: str) -> None:

@@ -15,8 +15,9 @@ from rank_search.report.budget_order import largest_first
 from rank_search.report.incumbent_plot import incumbent_figure
 from rank_search.report.leaderboard import leaderboard
 from rank_search.report.palette import looks
+from rank_search.report.rank_paths_plot import rank_paths, rank_paths_figure
 from rank_search.report.ranks_plot import largest_ranks, ranks_figure
-from rank_search.report.read_run import read_plan, read_results, read_steps
+from rank_search.report.read_run import read_plan, read_results, read_steps, read_trace
 
 DOTS_PER_INCH = 150
 
@@ -24,9 +25,11 @@ DOTS_PER_INCH = 150
 def write_plots(folder: Path | str) -> list[Path]:
     """Writes the pictures of a run into ``<folder>/plots/`` as PNG files; those of an earlier call are replaced.
 
-    Per task ``accuracy_against_cost_<task>.png``; per task and budget ``incumbent_<task>_<budget>.png`` and
-    ``ranks_<task>_<budget>.png``. In the names, whatever is not a letter, a digit or one of ``._=,-`` becomes ``-``.
-    Only finished cells are drawn: a task or budget without any has no picture.
+    Per task ``accuracy_against_cost_<task>.png``; per task and budget ``incumbent_<task>_<budget>.png``,
+    ``ranks_<task>_<budget>.png`` and, for every searcher that learns ranks while it trains,
+    ``rank_paths_<task>_<budget>_<searcher>.png`` of its first seed whose trace has ranks. In the names, whatever is not
+    a letter, a digit or one of ``._=,-`` becomes ``-``. Only finished cells are drawn: a task or budget without any has
+    no picture.
 
     Returns:
         The paths written, in that order.
@@ -59,6 +62,12 @@ def write_plots(folder: Path | str) -> list[Path]:
                 for searcher, group in _by_searcher(cells).items()
             }
             written.append(_write(ranks_figure(task, budget, first, largest), folder, "ranks", task, budget))
+            for searcher, group in _by_searcher(cells).items():
+                for cell, seed in zip(group["cell"], group["seed"], strict=True):
+                    if paths := rank_paths(read_trace(folder, cell)):
+                        figure = rank_paths_figure(task, budget, searcher, seed, paths)
+                        written.append(_write(figure, folder, "rank_paths", task, budget, searcher))
+                        break
     return written
 
 

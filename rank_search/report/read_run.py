@@ -1,9 +1,11 @@
-"""Reading a run folder: the table of results, and the steps and the plan of one cell."""
+"""Reading a run folder: the table of results, and the steps, the trace and the plan of one cell."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,6 +60,24 @@ def read_steps(folder: Path | str, cell: str) -> pd.DataFrame:
     return _read_table(Path(folder) / "cells" / cell / "steps.csv", ("cached", "failure"), STEP_NUMBERS)
 
 
+def read_trace(folder: Path | str, cell: str) -> list[dict[str, Any]]:
+    """Reads ``cells/<cell>/trace.jsonl``: the details of every step that has any, in order; empty without the file.
+
+    Raises:
+        RunError: if the file cannot be read or a line of it is not a JSON object.
+    """
+    path = Path(folder) / "cells" / cell / "trace.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8 text: {error}") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    return [_object(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)] if any(lines) else []
+
+
 def read_plan(folder: Path | str, cell: str) -> dict[str, Choice]:
     """Reads ``cells/<cell>/plan.json``: the choice for every layer, in the order of the file.
 
@@ -73,6 +93,16 @@ def read_plan(folder: Path | str, cell: str) -> dict[str, Choice]:
         return dict(RankPlan.from_json(content))
     except PlanError as error:
         raise RunError(f"{path}: {error}") from None
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{where} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{where} is of type {type(value).__name__}; expected a JSON object")
+    return value
 
 
 def _read_table(path: Path, texts: Iterable[str], numbers: Iterable[str]) -> pd.DataFrame:

@@ -77,13 +77,18 @@ class EvaluationConfig(_Section):
 
 
 class TaskConfig(_Section):
-    """A network, data, a space and the common fine-tune."""
+    """A network, data, a space and the common fine-tune.
+
+    ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
+    methods train alike; without it every method gets the whole fine-tune on top.
+    """
 
     model: ModelConfig
     data: DataConfig
     space: SpaceConfig = SpaceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     finetune: Recipe = Recipe()
+    equal_training: bool = True
 
 
 class SearcherConfig(_Section):

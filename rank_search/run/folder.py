@@ -18,7 +18,8 @@ from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
-STEPS_FILE, RESULT_FILE, CHECKPOINT_FILE = "steps.csv", "result.json", "search.safetensors"
+STEPS_FILE, TRACE_FILE = "steps.csv", "trace.jsonl"
+RESULT_FILE, CHECKPOINT_FILE = "result.json", "search.safetensors"
 
 RESULT_COLUMNS = (
     "cell",

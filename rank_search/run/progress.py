@@ -55,6 +55,7 @@ class LiveProgress(Observer):
         self._done += 1
         if row["status"] == "done":
             said = f"kept {row['kept_macs']:.3f} MACs, validation {row['val_accuracy']:.2%}"
+            said += f" (the search stopped early: {row['reason']})" if row["reason"] else ""
         else:
             said = f"failed: {row['reason']}"
         self._console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,14 @@ from rank_search.errors import RankSearchError, StorageError
 from rank_search.files import DISK_FULL, write_json, write_text
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-from rank_search.run.folder import CHECKPOINT_FILE, RESULT_FILE, STEP_COLUMNS, STEPS_FILE, RunFolder, to_csv
+from rank_search.run.folder import CHECKPOINT_FILE, RESULT_FILE, RunFolder
 from rank_search.run.prepare import Prepared, load_prepared
+from rank_search.run.steps import kept, write_steps
 from rank_search.searching import SearchResult, Step, make_searcher, run_search
 from rank_search.space import save
 from rank_search.space.compress import PLAN_FILE
 from rank_search.space.memory import release_memory
+from rank_search.task import Task
 from rank_search.task.evaluation import validate
 
 _prepared: dict[tuple[str, str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
@@ -31,6 +34,7 @@ def run_cell(
 
     Returns:
         The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed.
+        A cell that is ``done`` has a reason if its method gave up early.
 
     Raises:
         StorageError: if the results cannot be written: that is no cell's own fault.
@@ -44,7 +48,7 @@ def run_cell(
         "seed": cell.seed,
     }
     try:
-        row |= {"status": "done", "reason": None, **_run(config, cell, folder, after_step)}
+        row |= {"status": "done", **_run(config, cell, folder, after_step)}
     except StorageError:
         raise
     except RankSearchError as error:
@@ -69,12 +73,12 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     searching = base.under(cell.budget, cell.seed, config.limits)
     searcher = make_searcher(searching, cell.searcher.name, cell.seed, **cell.searcher.options)
     result = run_search(searcher, place / CHECKPOINT_FILE, after_step)
-    write_text(place / STEPS_FILE, to_csv(STEP_COLUMNS, [_step_row(step, dense) for step in result.steps]))
+    write_steps(place, result.steps, dense)
 
     common = base.under(cell.budget, cell.seed)
-    before = common.validate(common.compress(result.plan))
+    before = common.validate(common.compress(result.plan, result.trained))
     started = time.perf_counter()
-    tuned = common.finetune(result.plan)
+    tuned = common.finetune(result.plan, _epochs_left(config, cell, common, result), result.trained)
     finetune_seconds = time.perf_counter() - started
     after = common.validate(tuned)
     test = None
@@ -86,7 +90,8 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     write_text(place / PLAN_FILE, result.plan.to_json())  # the same plan, with its dense layers spelled out
     latency, dense_latency = common.latencies([tuned, common.model])
     return {
-        **_kept(result.cost, dense),
+        "reason": result.failure,
+        **kept(result.cost, dense),
         "latency_ms": round(latency, 4),
         "dense_latency_ms": round(dense_latency, 4),
         "accuracy_before": before.accuracy,
@@ -110,20 +115,9 @@ def _spent(result: SearchResult) -> dict[str, Any]:
     return {**counts, **{key: round(value, 3) for key, value in seconds.items()}}
 
 
-def _kept(cost: Any, dense: dict[str, Any]) -> dict[str, float]:
-    return {f"kept_{metric}": cost[metric] / dense[metric] for metric in ("macs", "params")}
-
-
-def _step_row(step: Step, dense: dict[str, Any]) -> dict[str, Any]:
-    proposal, meter = step.proposal, step.meter
-    return {
-        "step": step.number,
-        "score": proposal.score,
-        "incumbent_score": step.incumbent_score,
-        "accuracy": proposal.accuracy,
-        **_kept(step.cost, dense),
-        "cached": proposal.cached,
-        "failure": proposal.failure,
-        **{key: meter[key] for key in STEP_COLUMNS if key in meter},
-        "seconds": round(meter["wall_seconds"], 3),
-    }
+def _epochs_left(config: Config, cell: Cell, task: Task, result: SearchResult) -> int:
+    """Epochs of the fine-tune: with equal training, without those that the search has trained for."""
+    epochs = task.recipe.epochs
+    if not config.tasks[cell.task].equal_training or task.data is None:
+        return epochs
+    return max(0, epochs - math.ceil(result.meter["samples_trained"] / len(task.data.train)))

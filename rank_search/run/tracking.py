@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,15 @@ from typing import Any
 from rank_search.errors import TrackingError
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-from rank_search.run.folder import CONFIG_FILE, RESULT_COLUMNS, RESULT_FILE, STEPS_FILE, RunFolder
+from rank_search.run.folder import (
+    CONFIG_FILE,
+    RESULT_COLUMNS,
+    RESULT_FILE,
+    STEP_COLUMNS,
+    STEPS_FILE,
+    TRACE_FILE,
+    RunFolder,
+)
 from rank_search.run.observer import Observer
 from rank_search.space.compress import PLAN_FILE, WEIGHTS_FILE
 
@@ -181,15 +190,16 @@ class MlflowTracking(Observer):
         if (place / STEPS_FILE).exists():
             with (place / STEPS_FILE).open(newline="") as file:
                 for step in csv.DictReader(file):
-                    for key in ("score", "incumbent_score", "accuracy", "kept_macs", "kept_params"):
-                        if step[key]:
+                    own = [key for key in step if key not in STEP_COLUMNS]  # what the method itself has logged
+                    for key in ("score", "incumbent_score", "accuracy", "kept_macs", "kept_params", *own):
+                        if step[key] and _is_number(step[key]):
                             metrics.append(Metric(f"search/{key}", float(step[key]), 0, int(step["step"])))
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         client.set_tag(run_id, "status", row["status"])
         if row.get("reason"):
             client.set_tag(run_id, "reason", row["reason"][:5000])
-        for name in (PLAN_FILE, STEPS_FILE, RESULT_FILE, WEIGHTS_FILE):
+        for name in (PLAN_FILE, STEPS_FILE, TRACE_FILE, RESULT_FILE, WEIGHTS_FILE):
             if (place / name).exists():
                 client.log_artifact(run_id, str(place / name))
         client.set_terminated(run_id, "FINISHED" if row["status"] == "done" else "FAILED")
@@ -220,6 +230,13 @@ class MlflowTracking(Observer):
                     reason,
                     self._folder.path,
                 )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _first_line(error: Exception) -> str:

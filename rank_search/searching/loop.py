@@ -9,6 +9,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from rank_search.errors import LimitReached, RankSearchError, SearcherError, StorageError
 from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.searching.searcher import Proposal, Searcher
@@ -49,7 +51,9 @@ class SearchResult:
         lower_bound: no plan within the budget has a lower score; None where the method has no such proof.
         meter: all counts and seconds that the search used.
         steps: every proposal.
-        ended: why it ended: ``"done"``, or the limit that was reached.
+        ended: why it ended: ``"done"``, the limit that was reached, or the failure after which the method gave up.
+        trained: the dense network that a one-shot method has trained, for ``task.compress`` and ``task.finetune``; None
+            where the plan is one of the task's own weights.
     """
 
     plan: RankPlan
@@ -59,6 +63,13 @@ class SearchResult:
     meter: Mapping[str, float | int]
     steps: tuple[Step, ...]
     ended: str
+    trained: nn.Module | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the method gave up, where it did; None elsewhere."""
+        last = self.steps[-1].proposal.failure
+        return last if last == self.ended else None
 
 
 def run_search(
@@ -89,7 +100,7 @@ def run_search(
         _guarded(searcher, lambda: searcher.load_state_dict(state["searcher"]))
     while ended is None:
         if _guarded(searcher, lambda: searcher.done):
-            ended = "done"
+            ended = (steps[-1].proposal.failure if steps else None) or "done"
             break
         ended = meter.exhausted() or (f"nothing new in {IDLE_STEPS} steps" if idle >= IDLE_STEPS else None)
         if ended is not None:
@@ -123,6 +134,7 @@ def run_search(
         meter.reading(),
         tuple(steps),
         ended or "done",
+        _guarded(searcher, searcher.trained),
     )
 
 

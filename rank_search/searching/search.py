@@ -30,9 +30,7 @@ def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **optio
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
         raise InvalidInputError(f"seed={seed!r} is not allowed: it is a whole number from 0 to {LARGEST_SEED}")
     if cls.needs_data and task.data is None:
-        raise DataError(
-            f"the searcher {searcher!r} evaluates plans on data, and this task has none: give Task(..., data=...)"
-        )
+        raise DataError(f"the searcher {searcher!r} needs data, and this task has none: give Task(..., data=...)")
     try:
         return cls(task, seed=seed, **options)
     except RankSearchError:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+from torch import nn
 
-from rank_search.errors import EvaluationError, InvalidInputError, SearcherError
-from rank_search.plugins import Registry, nearest
+from rank_search.errors import EvaluationError, SearcherError
+from rank_search.plugins import Registry
 from rank_search.space import RankPlan
 from rank_search.task.task import Task
 
@@ -79,6 +80,13 @@ class Searcher(ABC):
     @abstractmethod
     def done(self) -> bool:
         """Whether there is nothing left to do."""
+
+    def trained(self) -> nn.Module | None:
+        """The dense network with the weights that a one-shot method has trained, which its answer is built from.
+
+        None, as with every method that does not train: the answer is built from the task's own weights.
+        """
+        return None
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -172,16 +180,3 @@ def register_searcher(name: str) -> Callable[[S], S]:
         return cls
 
     return add
-
-
-def one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    """An option's value, if it is allowed.
-
-    Raises:
-        InvalidInputError: if it is not; names the nearest.
-    """
-    if value not in allowed:
-        raise InvalidInputError(
-            f"{option}={value!r} is not allowed{nearest(str(value), allowed)}; it is one of {', '.join(allowed)}"
-        )
-    return value

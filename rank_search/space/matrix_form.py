@@ -34,6 +34,10 @@ class MatrixForm(Decomposition):
         """``[groups, Co / groups, Ci / groups, taps]`` to ``[groups, rows, columns]``."""
 
     @abstractmethod
+    def refold(self, layer: Layer, matrix: Tensor) -> Tensor:
+        """The inverse of :meth:`unfold`."""
+
+    @abstractmethod
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """``[groups, rows, R]`` and ``[groups, R, columns]`` to the first and the last factor."""
 

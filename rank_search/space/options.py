@@ -50,8 +50,15 @@ class LayerOptions:
         self.thinned = multiple_of > 1
 
     def pruned(self) -> LayerOptions:
-        """The table without options that another one beats on every metric and on the error."""
-        return self._keep(thinning.undominated(self.costs, self.errors))
+        """The table without options that another one OF THEIR FORM beats on every metric and on the error.
+
+        Across forms the weight error says little about what a plan is worth (docs/results.md): each keeps its own.
+        """
+        kept = [np.zeros(1, np.int64)]
+        for form in range(len(self.forms)):
+            rows = np.concatenate([[0], np.flatnonzero(self.form == form)])
+            kept.append(rows[thinning.undominated(self.costs[rows], self.errors[rows])])
+        return self._keep(np.unique(np.concatenate(kept)))
 
     def at_most(self, limit: int) -> LayerOptions:
         """The table with at most so many options, evenly spaced in cost."""

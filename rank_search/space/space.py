@@ -74,8 +74,8 @@ class RankSpace:
             cache: folder for decompositions, keyed by the weight's hash; None keeps them in memory.
             covariances: from :func:`input_covariances`; errors are then those of the layers' outputs and every form
                 decomposes in that metric. None means the weight's own error.
-            prune: leaves out options than which another one costs no more on every metric and errs no more. It
-                decomposes every layer at once.
+            prune: leaves out options than which another one of their form costs no more on every metric and errs no
+                more. It decomposes every layer at once.
             multiple_of: leaves out ranks that are no multiple of it, except the smallest and largest of a form.
             max_options: of a layer, dense among them; evenly spaced in cost.
 

@@ -46,9 +46,13 @@ def split(matrices: Tensor, bases: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return matrices @ leading, leading.transpose(1, 2)
 
 
-def unfolding(weight: LayerWeight, mode: str) -> Tensor:
-    """The channel unfolding of mode ``"out"`` or ``"in"``: ``[groups, channels / groups, rest]``."""
-    tensor = weight.tensor
+def unfolding(tensor: Tensor, mode: str) -> Tensor:
+    """The channel unfolding of mode ``"out"`` or ``"in"``: ``[groups, channels / groups, rest]``.
+
+    Args:
+        tensor: ``[groups, Co / groups, Ci / groups, taps]``.
+        mode: ``"out"`` or ``"in"``.
+    """
     return tensor.flatten(2) if mode == "out" else tensor.transpose(1, 2).flatten(2)
 
 
@@ -62,7 +66,7 @@ def mode_basis(weight: LayerWeight, mode: str, keep: bool = True) -> Tensor:
     """
 
     def compute() -> dict[str, Tensor]:
-        matrices = unfolding(weight, mode)
+        matrices = unfolding(weight.tensor, mode)
         if matrices.shape[1] > matrices.shape[2]:
             return {"basis": torch.linalg.svd(matrices, full_matrices=False)[0]}
         return {"basis": _eigenvectors(matrices)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from rank_search.space.decomposition import IntArray
@@ -31,6 +32,9 @@ class SVD(MatrixForm):
 
     def unfold(self, layer: Layer, tensor: Tensor) -> Tensor:
         return tensor.flatten(2)
+
+    def refold(self, layer: Layer, matrix: Tensor) -> Tensor:
+        return torch.unflatten(matrix, 2, (-1, layer.taps))
 
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         return right.unsqueeze(3), left.unsqueeze(3)

@@ -40,6 +40,11 @@ class SVDSpatial(MatrixForm):
         axes = torch.unflatten(tensor, 3, layer.kernel)  # [groups, o, i, kh, kw]
         return axes.permute(0, 2, 3, 1, 4).reshape(layer.groups, *self.sides(layer))
 
+    def refold(self, layer: Layer, matrix: Tensor) -> Tensor:
+        (out, into), (height, width) = layer.group_channels, layer.kernel
+        axes = matrix.reshape(layer.groups, into, height, out, width)
+        return axes.permute(0, 3, 1, 2, 4).flatten(3)
+
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         first = torch.unflatten(left, 1, (-1, layer.kernel[0])).permute(0, 3, 1, 2)
         last = torch.unflatten(right, 2, (-1, layer.kernel[1])).transpose(1, 2)

@@ -127,7 +127,7 @@ def _run_epochs(
             inputs, labels = inputs.to(device), labels.to(device)
             step += 1
             try:
-                loss = _loss(model, teacher, inputs, labels, recipe)
+                loss = task_loss(model, teacher, inputs, labels, recipe)
             except (RuntimeError, IndexError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 raise EvaluationError(
@@ -147,7 +147,8 @@ def _run_epochs(
         after_epoch(epoch, sum(losses) / len(losses))
 
 
-def _loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def task_loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    """Cross-entropy with the labels, mixed with the distillation term where there is a teacher."""
     logits = model(inputs)
     loss = cross_entropy(logits, labels)
     if teacher is None or recipe.distill == 0:

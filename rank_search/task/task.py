@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from rank_search.errors import DataError, InvalidInputError
-from rank_search.space import DENSE, Budget, RankPlan, RankSpace, plan_of
+from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
 from rank_search.space.decomposition import FloatArray
 from rank_search.task.data import Data, ImageSet
 from rank_search.task.evaluation import Evaluation, validate
@@ -109,15 +110,23 @@ class Task:
         rows = zip(self.space.layers, self.space.indices(plan), strict=True)
         return sum(options.relative_error(int(row)) for options, row in rows)
 
-    def compress(self, plan: RankPlan) -> nn.Module:
+    def compress(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
         """The network under the plan, from cached factors, batch norm recalibrated on a fixed training subset.
+
+        Args:
+            plan: within the budget.
+            trained: the dense network with weights of its own, as a one-shot search leaves them, which are decomposed
+                on the spot (in Frobenius' metric) and recalibrated towards; None takes the task's.
 
         Raises:
             OverBudgetError, LimitReached, EvaluationError
+            WeightsError: if a trained parameter is NaN or infinite.
         """
         self.admit(plan)
+        if trained is not None:
+            check_finite(trained)
         self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
-        return self._build(plan)
+        return self._build(plan, trained)
 
     def evaluate(self, plan: RankPlan) -> Evaluation:
         """Builds the network, recalibrates batch norm and validates it on the task's fixed validation subset.
@@ -149,30 +158,39 @@ class Task:
         self.meter.charge(samples_forward=len(data.validation))
         return validate(model, data, data.validation)
 
-    def train_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def train_batches(
+        self, generator: torch.Generator, batch_size: int | None = None, skip: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of augmented training batches for one-shot methods; metered as trained samples.
+
+        Args:
+            generator: where the order and the augmentation come from.
+            batch_size: instead of the recipe's.
+            skip: batches that were seen before a resume: drawn again, but neither yielded nor charged.
 
         Raises:
             DataError: if the task has no data.
             LimitReached: before the batch that would pass the limit.
         """
-        for inputs, labels in self._data().train_batches(self.recipe.batch_size, generator):
+        batches = self._data().train_batches(batch_size or self.recipe.batch_size, generator)
+        for inputs, labels in islice(batches, skip, None):
             self.meter.charge(samples_trained=len(labels))
             yield inputs, labels
 
-    def finetune(self, plan: RankPlan, epochs: int | None = None) -> nn.Module:
+    def finetune(self, plan: RankPlan, epochs: int | None = None, trained: nn.Module | None = None) -> nn.Module:
         """The common fine-tune of the plan's network, distilled from the dense one.
 
         Args:
             plan: within the budget.
             epochs: instead of the recipe's.
+            trained: where the network starts from, as in :meth:`compress`.
 
         Raises:
             OverBudgetError, DataError, LimitReached, EvaluationError
         """
         recipe = self.recipe if epochs is None else replace(self.recipe, epochs=epochs)
         data = self._data()
-        compressed = self.compress(plan)
+        compressed = self.compress(plan, trained)
         return train(
             compressed,
             data,
@@ -214,12 +232,13 @@ class Task:
             self._subsets = (calibration, data.validation.subset(count, seed=0))
         return self._subsets
 
-    def _build(self, plan: RankPlan) -> nn.Module:
-        compressed = self.space.compress(self.model, plan)
+    def _build(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
+        dense = self.model if trained is None else trained
+        compressed = self.space.compress(self.model, plan) if trained is None else compress(trained, plan)
         images = self._calibration_images(plan)
         if self.data is not None and images:
             batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
-            recalibrate(compressed, self.model, (inputs for inputs, _ in batches))
+            recalibrate(compressed, dense, (inputs for inputs, _ in batches))
         return compressed.eval()
 
     def _calibration_images(self, plan: RankPlan) -> int:

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from rank_search.baselines.knapsack import Knapsack
 from scipy.optimize import linprog
 from tiny_task import MACS, PARAMS, TinyNet, all_plans, energy, squared_error, tiny_net, tiny_task
 
+from rank_search.baselines.knapsack import Knapsack
 from rank_search.errors import SearcherError
 from rank_search.searching import search
 from rank_search.space import Budget, RankPlan

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from rank_search.baselines.random import Random
 from tiny_task import MACS, PARAMS, all_plans, tiny_task
 
+from rank_search.baselines.random import Random
 from rank_search.searching import search
 from rank_search.space import Budget, RankPlan
 from rank_search.task import Limits

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from rank_search.baselines.tpe import TPE
 from tiny_task import MACS, all_plans, tiny_task
 from torch import nn
 
+from rank_search.baselines.tpe import TPE
 from rank_search.errors import EvaluationError, InvalidInputError, SearcherError
 from rank_search.searching import Outcome, search
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace

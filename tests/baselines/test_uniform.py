@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from rank_search.baselines.uniform import Uniform
 from tiny_task import MACS, PARAMS, VALIDATION, all_plans, tiny_task
 from torch import nn
 
+from rank_search.baselines.uniform import Uniform
 from rank_search.errors import EvaluationError, SearcherError
 from rank_search.searching import run_search, search
 from rank_search.space import DENSE, Budget, Choice, RankPlan, RankSpace

@@ -7,7 +7,7 @@ import pytest
 from run_folder import RESULT_COLUMNS, Write, done, failed, write_csv
 
 from rank_search.errors import RunError
-from rank_search.report.read_run import read_plan, read_results, read_steps
+from rank_search.report.read_run import read_plan, read_results, read_steps, read_trace
 from rank_search.space.plan import Choice
 
 
@@ -93,6 +93,51 @@ def test_steps_are_read_with_empty_scores_as_nan(write_run: Write) -> None:
 def test_missing_steps_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"steps\.csv does not exist"):
         read_steps(tmp_path, "a")
+
+
+def write_trace(folder: Path, content: bytes) -> None:
+    (folder / "cells" / "a").mkdir(parents=True)
+    (folder / "cells" / "a" / "trace.jsonl").write_bytes(content)
+
+
+def test_a_trace_is_read_line_by_line(tmp_path: Path) -> None:
+    write_trace(
+        tmp_path, b'{"step": 0, "epoch": 0.5, "ranks": {"a": {"ranks": [3]}}}\n{"step": 4, "name": "\xc3\xa9"}\n'
+    )
+    assert read_trace(tmp_path, "a") == [
+        {"step": 0, "epoch": 0.5, "ranks": {"a": {"ranks": [3]}}},
+        {"step": 4, "name": "é"},
+    ]
+
+
+def test_a_cell_without_a_trace_has_an_empty_one(tmp_path: Path) -> None:
+    assert read_trace(tmp_path, "a") == []
+    write_trace(tmp_path, b"")
+    assert read_trace(tmp_path, "a") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"step": 0}\n{"step": 1', "trace.jsonl, line 2 is not valid JSON: "),
+        (b'{"step": 0}\n\n{"step": 1}\n', "trace.jsonl, line 2 is not valid JSON: "),
+        (b"[1, 2]\n", "trace.jsonl, line 1 is of type list; expected a JSON object"),
+        (b'{"step": 0}\n{"step": 1}\n3\n', "trace.jsonl, line 3 is of type int; expected a JSON object"),
+        (b"\xff\xfe", "trace.jsonl is not UTF-8 text: "),
+    ],
+)
+def test_a_malformed_trace_is_refused_with_its_file_and_line(tmp_path: Path, content: bytes, expected: str) -> None:
+    write_trace(tmp_path, content)
+    with pytest.raises(RunError) as caught:
+        read_trace(tmp_path, "a")
+    assert str(caught.value).startswith(str(tmp_path / "cells" / "a" / expected))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trace_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cells" / "a" / "trace.jsonl").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"^cannot read .*trace\.jsonl: "):
+        read_trace(tmp_path, "a")
 
 
 def test_a_plan_keeps_the_order_of_its_layers(write_run: Write) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL
+from small_bench import SMALL
 
 from rank_search.run.config import Config, load_config
 from rank_search.run.prepare import COVARIANCES, load_prepared, prepare_task, untrained_space

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from rank_search.baselines.knapsack import Knapsack
 from scripted import plan
 from tiny_task import tiny_task
 
 import rank_search
+from rank_search.baselines.knapsack import Knapsack
 from rank_search.errors import (
     DataError,
     InvalidInputError,
@@ -106,7 +106,7 @@ def test_a_searcher_that_takes_any_option_gets_it() -> None:
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
 def test_a_searcher_that_needs_data_is_refused_without(name: str) -> None:
-    with pytest.raises(DataError, match=f"the searcher '{name}' evaluates plans on data, and this task has none"):
+    with pytest.raises(DataError, match=f"the searcher '{name}' needs data, and this task has none"):
         search(tiny_task(data=False), name)
 
 

@@ -16,7 +16,8 @@ from torch import nn
 
 from rank_search.errors import EvaluationError, InvalidInputError, LimitReached, OverBudgetError, PluginError
 from rank_search.searching import AskTellSearcher, Outcome, Proposal, Searcher, register_searcher, searchers
-from rank_search.searching.searcher import evaluate, one_of
+from rank_search.searching.option_values import one_of
+from rank_search.searching.searcher import evaluate
 from rank_search.space import Budget, RankPlan, RankSpace
 from rank_search.task import Evaluation, Limits, Task
 
