@@ -76,6 +76,7 @@ def _from_dense(
     total = np.sum([table.dense for table in tables], axis=0)
     descents: list[_Descent] = []
     counted = np.isin(np.arange(len(capacity)), first)
+    met: set[tuple[Ranks, ...]] = set()
     while (total > capacity).any():
         over = (total > capacity) & counted
         counted = np.ones(len(capacity), dtype=bool)
@@ -90,6 +91,9 @@ def _from_dense(
         if (total <= capacity).all():
             _fill(descents, total, capacity)
         chosen = [descent.ranks for descent in descents]
+        if tuple(chosen) in met:  # the metrics pull to and fro
+            return np.inf, None
+        met.add(tuple(chosen))
     return sum(descent.lost for descent in descents), chosen
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,8 @@ from rank_search.searching.option_values import fraction, one_of, positive, whol
 from rank_search.space.running import device_of
 from rank_search.task import Task
 from rank_search.task.recipe import task_loss
+
+from .batch_stream import BatchStream, mixed_seed
 
 OPTIMISERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop")
 SGD_DEFAULTS = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
@@ -78,16 +79,13 @@ class OneShotTraining:
     """
 
     def __init__(self, task: Task, model: nn.Module, options: TrainingOptions, seed: int) -> None:
-        assert task.data is not None
         self._task, self._model, self._options, self._seed = task, model, options, seed
-        self._recipe = replace(task.recipe, distill=options.distill)
+        self._recipe = replace(task.recipe, distill="logits", distill_weight=options.distill, layer_sum=False)
         self._optimiser = _optimiser(model, options)
-        images = len(task.data.train)
-        self._batches_per_epoch = max(1, math.ceil((images - 1) / options.batch_size))
-        self.steps_per_epoch = math.ceil(self._batches_per_epoch / options.accumulate)
+        self._batches = BatchStream(task, options.batch_size, seed)
+        self.steps_per_epoch = math.ceil(self._batches.per_epoch / options.accumulate)
         self.total = options.epochs * self.steps_per_epoch
         self.step = 0
-        self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
 
     @property
     def epoch(self) -> float:
@@ -128,7 +126,7 @@ class OneShotTraining:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             self._model.train()
             for _ in range(steps):
-                torch.manual_seed(_mixed(self._seed, 1, self.step))  # dropout and stochastic depth
+                torch.manual_seed(mixed_seed(self._seed, 1, self.step))  # dropout and stochastic depth
                 losses.append(self._gradient(device))
                 after_gradient()
                 if self._options.clip is not None:
@@ -141,9 +139,9 @@ class OneShotTraining:
                     group["lr"] = self.lr
                 self._optimiser.step()
                 self.step += 1
-                if self.step % self.steps_per_epoch == 0:
-                    self._batches = None
         self._model.eval()
+        if not all(parameter.isfinite().all() for parameter in self._model.parameters()):
+            raise EvaluationError(f"the weights are not finite after step {self.step} of {self.total}")
         return sum(losses) / len(losses)
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,19 +149,21 @@ class OneShotTraining:
         return {"step": self.step, "optimiser": {str(key): value for key, value in state.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.step, self._batches = int(state["step"]), None
+        self.step = int(state["step"])
+        epoch, step = divmod(self.step, self.steps_per_epoch)
+        self._batches.drawn = epoch * self._batches.per_epoch + step * self._options.accumulate
         groups = self._optimiser.state_dict()["param_groups"]
         found = {int(key): value for key, value in state["optimiser"].items()}
         self._optimiser.load_state_dict({"state": found, "param_groups": groups})
 
     def _gradient(self, device: torch.device) -> float:
         """Leaves the gradient of the task loss of one optimiser step in the parameters; returns the loss."""
-        self._optimiser.zero_grad(set_to_none=False)
+        self._optimiser.zero_grad(set_to_none=True)
         done = self.step % self.steps_per_epoch * self._options.accumulate
-        batches = min(self._options.accumulate, self._batches_per_epoch - done)
+        batches = min(self._options.accumulate, self._batches.per_epoch - done)
         total = 0.0
         for _ in range(batches):
-            inputs, labels = (tensor.to(device) for tensor in self._next_batch(done))
+            inputs, labels = (tensor.to(device) for tensor in self._batches.next())
             with self._precision(device):
                 loss = task_loss(self._model, self._task.model, inputs, labels, self._recipe) / batches
             if not torch.isfinite(loss):
@@ -173,13 +173,6 @@ class OneShotTraining:
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
-
-    def _next_batch(self, done: int) -> tuple[Tensor, Tensor]:
-        """The next batch of the epoch, of which so many were seen before this step."""
-        if self._batches is None:
-            generator = torch.Generator().manual_seed(_mixed(self._seed, 0, self.step // self.steps_per_epoch))
-            self._batches = self._task.train_batches(generator, self._options.batch_size, skip=done)
-        return next(self._batches)
 
     def _precision(self, device: torch.device) -> AbstractContextManager[object]:
         if self._options.precision == "float32":
@@ -193,6 +186,8 @@ def _optimiser(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
     Raises:
         InvalidInputError: if torch has none of that name, or it refuses an option.
     """
+    if not isinstance(options.optimiser, Mapping):
+        raise InvalidInputError(f"optimiser={options.optimiser!r} is not allowed: give {{name: ..., option: value}}")
     settings = dict(options.optimiser)
     name = one_of("optimiser name", settings.pop("name", "SGD"), OPTIMISERS)
     cls = getattr(torch.optim, name)
@@ -202,7 +197,7 @@ def _optimiser(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
     check_names(cls, {"params": None, **settings}, what, InvalidInputError)
     if name == "SGD":
         settings = SGD_DEFAULTS | settings
-        settings["nesterov"] = settings["nesterov"] and settings["momentum"] > 0
+        settings["nesterov"] = bool(settings["nesterov"] and settings["momentum"])
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -211,8 +206,3 @@ def _optimiser(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{what} refuses {settings}: {error}") from None
     return optimiser
-
-
-def _mixed(*numbers: int) -> int:
-    """One seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -95,7 +95,7 @@ class SplitVariables:
         before, self._z = self._z, {}
         for layer in self._layers:
             self._gate(layer, spectra[layer.name], weights[layer.name], first)
-        norm = _norm(list(weights.values()))
+        norm = _norm(list(weights.values())) or 1.0
         self.primal = _norm([weights[name] - self._z[name] for name in self._z]) / norm
         self.dual = 0.0 if first else _norm([self._z[name] - before[name] for name in self._z]) / norm
         return self.plan()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +17,7 @@ from rank_search.report.budget_order import largest_first
 from rank_search.report.incumbent_plot import incumbent_figure
 from rank_search.report.leaderboard import leaderboard
 from rank_search.report.palette import looks
+from rank_search.report.probabilities_plot import probabilities_figure, rank_probabilities
 from rank_search.report.rank_paths_plot import rank_paths, rank_paths_figure
 from rank_search.report.ranks_plot import largest_ranks, ranks_figure
 from rank_search.report.read_run import read_plan, read_results, read_steps, read_trace
@@ -26,10 +29,11 @@ def write_plots(folder: Path | str) -> list[Path]:
     """Writes the pictures of a run into ``<folder>/plots/`` as PNG files; those of an earlier call are replaced.
 
     Per task ``accuracy_against_cost_<task>.png``; per task and budget ``incumbent_<task>_<budget>.png``,
-    ``ranks_<task>_<budget>.png`` and, for every searcher that learns ranks while it trains,
-    ``rank_paths_<task>_<budget>_<searcher>.png`` of its first seed whose trace has ranks. In the names, whatever is not
-    a letter, a digit or one of ``._=,-`` becomes ``-``. Only finished cells are drawn: a task or budget without any has
-    no picture.
+    ``ranks_<task>_<budget>.png``; for every searcher that learns ranks while it trains,
+    ``rank_paths_<task>_<budget>_<searcher>.png`` of its first seed whose trace has ranks; and for every searcher that
+    learns a probability for each rank, ``probabilities_<task>_<budget>_<searcher>.png`` of its first seed whose trace
+    has them. In the names, whatever is not a letter, a digit or one of ``._=,-`` becomes ``-``. Only finished cells are
+    drawn: a task or budget without any has no picture.
 
     Returns:
         The paths written, in that order.
@@ -63,16 +67,31 @@ def write_plots(folder: Path | str) -> list[Path]:
             }
             written.append(_write(ranks_figure(task, budget, first, largest), folder, "ranks", task, budget))
             for searcher, group in _by_searcher(cells).items():
-                for cell, seed in zip(group["cell"], group["seed"], strict=True):
-                    if paths := rank_paths(read_trace(folder, cell)):
-                        figure = rank_paths_figure(task, budget, searcher, seed, paths)
-                        written.append(_write(figure, folder, "rank_paths", task, budget, searcher))
-                        break
+                traces = [
+                    (int(seed), read_trace(folder, cell))
+                    for seed, cell in zip(group["seed"], group["cell"], strict=True)
+                ]
+                for kind, figure in _learned(task, budget, searcher, traces):
+                    written.append(_write(figure, folder, kind, task, budget, searcher))
     return written
 
 
 def _by_searcher(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(searcher): group for searcher, group in cells.groupby("searcher")}
+
+
+def _learned(
+    task: str, budget: str, searcher: str, traces: list[tuple[int, list[dict[str, Any]]]]
+) -> Iterator[tuple[str, Figure]]:
+    """What a searcher learned: its kinds of pictures, each of the first seed whose trace tells enough."""
+    for seed, trace in traces:
+        if paths := rank_paths(trace):
+            yield "rank_paths", rank_paths_figure(task, budget, searcher, seed, paths)
+            break
+    for seed, trace in traces:
+        if layers := rank_probabilities(trace):
+            yield "probabilities", probabilities_figure(task, budget, searcher, seed, layers)
+            break
 
 
 def _write(figure: Figure, folder: Path, *names: str) -> Path:

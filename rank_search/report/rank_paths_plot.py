@@ -5,23 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rank_search.report.line_frame import GRID_COLOR, put_legend, put_note, put_title
 from rank_search.report.palette import COLORS
+from rank_search.report.panel_grid import panel_grid, shade_dense, shortened, tick_ranks, title_panel
 from rank_search.report.ranks_plot import DENSE_FILL
 
 LINE_STYLES = ("-", (0, (2.5, 1.5)), ":", "-.")  # a later mode leaves gaps, so that an equal rank below it is seen
-ROOM_INCHES, LEAST_PANEL_INCHES, HEIGHT_SHARE = 7.0, 1.9, 0.62
-MARGIN_INCHES = (1.0, 1.1)  # beside and below the panels
-LAYER_SIZE, CHARACTER_INCHES = 8.5, 0.075
 END_MARGIN = 0.04  # share of the epochs after the last step, where its ranks are still shown
 
 
@@ -69,16 +64,12 @@ def rank_paths_figure(task: str, budget: str, searcher: str, seed: int, paths: M
         seed: of the search that is drawn.
         paths: per layer what ``rank_paths`` found, at least one.
     """
-    columns = _columns(len(paths))
-    rows = math.ceil(len(paths) / columns)
-    width = max(LEAST_PANEL_INCHES, ROOM_INCHES / columns)
-    size = (columns * width + MARGIN_INCHES[0], rows * width * HEIGHT_SHARE + MARGIN_INCHES[1])
-    figure = Figure(figsize=size, layout="constrained")
+    grid = panel_grid([1] * len(paths), x="Epoch")
+    figure = grid.figure
     modes = list(dict.fromkeys(mode for path in paths.values() for mode in path.ranks))
     last = max(float(path.epochs[-1]) for path in paths.values())
     unlabelled = set(modes)
-    for place, (layer, path) in enumerate(paths.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
+    for (axes,), (layer, path) in zip(grid.groups, paths.items(), strict=True):
         for mode, ranks in path.ranks.items():
             number = modes.index(mode)
             axes.plot(
@@ -96,9 +87,13 @@ def rank_paths_figure(task: str, budget: str, searcher: str, seed: int, paths: M
             )
             unlabelled.discard(mode)
         axes.set_xlim(0.0, last * (1 + END_MARGIN) or 1.0)
-        _shade(axes, path)
-        _dress(axes, path.full, _shortened(layer, width), lowest=place + columns >= len(paths))
-        axes.xaxis.set_in_layout(place // columns == rows - 1)  # above an empty place, labels have room anyway
+        edges = [*path.epochs.tolist(), axes.get_xlim()[1]]
+        shade_dense(axes, edges, path.dense, color=DENSE_FILL, zorder=0)
+        axes.set_ylim(0.0, path.full)
+        tick_ranks(axes, path.full)
+        title_panel(axes, shortened(layer, grid.width))
+        axes.grid(color=GRID_COLOR, linewidth=0.6)
+        axes.set_axisbelow(True)
     figure.supylabel("Rank", fontsize="medium")
     put_title(figure, f"{task} at {budget}: ranks while training, {searcher} (seed {seed})")
     put_legend(figure, title="Mode", side="outside right center")
@@ -134,36 +129,3 @@ def _path(steps: list[tuple[float, Mapping[str, Any]]]) -> RankPath:
         dense=np.array([entry["form"] == "dense" for entry in entries]),
         full=max(max(entry["full"]) for entry in entries),
     )
-
-
-def _columns(panels: int) -> int:
-    """Of up to 3 panels one row; of more 4 to 6 columns, whichever leave the fewest places empty."""
-    return panels if panels < 4 else min((6, 5, 4), key=lambda columns: -panels % columns)
-
-
-def _shade(axes: Axes, path: RankPath) -> None:
-    """Greys the epochs from each dense step to the next step that is not dense, or to the right edge."""
-    starts = [*path.epochs, axes.get_xlim()[1]]
-    for dense, run in groupby(range(len(path.dense)), key=lambda step: bool(path.dense[step])):
-        steps = list(run)
-        if dense:
-            axes.axvspan(starts[steps[0]], starts[steps[-1] + 1], color=DENSE_FILL, linewidth=0, zorder=0)
-
-
-def _dress(axes: Axes, full: int, title: str, *, lowest: bool) -> None:
-    axes.set_ylim(0.0, full)
-    axes.set_yticks(sorted({0, full // 2, full}))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, steps=[1, 2, 5, 10]))
-    axes.grid(color=GRID_COLOR, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=7.5, labelbottom=lowest)
-    axes.set_title(title, loc="left", fontsize=LAYER_SIZE, pad=4, parse_math=False)
-    if lowest:
-        axes.set_xlabel("Epoch", fontsize=LAYER_SIZE)
-
-
-def _shortened(layer: str, inches: float) -> str:
-    """The end of a layer's name that fits a panel of that width, after an ellipsis if something is missing."""
-    length = int(inches / CHARACTER_INCHES) - 3
-    return layer if len(layer) <= length else f"…{layer[1 - length :].lstrip('.')}"

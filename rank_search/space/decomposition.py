@@ -27,11 +27,14 @@ class Decomposition(ABC):
         name: the form's name in plans and configs.
         modes: a name for each rank of a tuple.
         exempt: the modes that are no channel counts, which ``multiple_of`` therefore leaves alone.
+        nested: the modes along which approximations are nested: with all other modes fixed, what a greater rank adds is
+            orthogonal to all that smaller ones hold (with two such modes: what every pair of indices adds).
     """
 
     name: ClassVar[str]
     modes: ClassVar[tuple[str, ...]]
     exempt: ClassVar[tuple[str, ...]] = ()
+    nested: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def why_not(self, layer: Layer) -> str | None:

@@ -73,6 +73,35 @@ def solve(values: Sequence[FloatArray], costs: Sequence[FloatArray], capacity: F
     return Solution(indices, value, value if proven else min(dual.bound + sum(least), value))
 
 
+def improve(
+    values: Sequence[FloatArray],
+    costs: Sequence[FloatArray],
+    capacity: FloatArray,
+    start: IntArray,
+    multiplier: FloatArray,
+) -> IntArray | None:
+    """A feasible selection near a given one: repaired, filled up, improved by exchanges; no bound, no proof.
+
+    Args:
+        values, costs, capacity: as in :func:`solve`; finite at ``start``.
+        start: per layer the option to start from.
+        multiplier: ``[metrics]``, value per cost as a fraction of its capacity: exchanges look only at options of least
+            value plus cost at that price.
+
+    Returns:
+        Per layer the option, or None when greedy repair found nothing that fits.
+    """
+    problem = _Problem(values, costs, capacity)
+    selection = problem.rows_of(start, values, costs)
+    if not problem.fits(selection):
+        repaired = problem.repair(selection)
+        if repaired is None:
+            return None
+        selection = repaired
+    found: IntArray = problem.option[problem.exchange(problem.fill(selection), problem.nearest(multiplier))]
+    return found
+
+
 class _Problem:
     """The options of all layers in one row; a selection is an array of row positions, one per layer."""
 
@@ -86,6 +115,16 @@ class _Problem:
         self.costs = np.concatenate([cost[rows] for cost, rows in zip(costs, keep, strict=True)]).astype(np.float64)
         self.capacity = capacity.astype(np.float64)
         self.scale = np.maximum(self.capacity, 1.0)
+
+    def rows_of(self, start: IntArray, values: Sequence[FloatArray], costs: Sequence[FloatArray]) -> IntArray:
+        """The rows of given options; for one that was left out, the row of least value that costs no more."""
+        rows = []
+        for layer, option in enumerate(start.tolist()):
+            inside = np.arange(self.starts[layer], self.starts[layer] + self.counts[layer])
+            no_dearer = inside[(self.costs[inside] <= costs[layer][option]).all(1)]
+            exact = inside[self.option[inside] == option]
+            rows.append(exact[0] if len(exact) else no_dearer[np.argmin(self.values[no_dearer])])
+        return np.array(rows, dtype=np.int64)
 
     def least(self, score: FloatArray) -> IntArray:
         """The first row of least score in every layer."""

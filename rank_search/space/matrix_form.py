@@ -23,6 +23,7 @@ class MatrixForm(Decomposition):
     """
 
     modes: ClassVar[tuple[str, ...]] = ("rank",)
+    nested: ClassVar[tuple[str, ...]] = ("rank",)
     unfolding: ClassVar[str]
 
     @abstractmethod

@@ -16,7 +16,7 @@ from rank_search.space.budget import METRICS, Budget
 from rank_search.space.compress import replace_layers
 from rank_search.space.decomposition import FloatArray, IntArray
 from rank_search.space.factor_cache import FactorCache
-from rank_search.space.knapsack import Solution, solve
+from rank_search.space.knapsack import Solution, improve, solve
 from rank_search.space.layer import KINDS
 from rank_search.space.low_rank import LowRank
 from rank_search.space.options import LayerOptions
@@ -215,9 +215,7 @@ class RankSpace:
         Raises:
             InfeasibleBudgetError: if no feasible plan was found.
         """
-        columns = [METRICS.index(metric) for metric in budget.metrics]
-        limits = budget.limits(self.dense_cost)
-        capacity = np.array([limits[metric] - self.fixed_cost[metric] for metric in budget.metrics], dtype=np.float64)
+        columns, capacity = self._bounds(budget)
         costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
         solution = solve(values, costs, capacity)
         if solution is None:
@@ -226,6 +224,27 @@ class RankSpace:
                 + ", ".join(f"{k} {v / self.dense_cost[k]:.4f}" for k, v in self.smallest_cost.items())
             )
         return solution
+
+    def improve(
+        self, values: Sequence[FloatArray], budget: Budget, start: RankPlan, multiplier: FloatArray
+    ) -> RankPlan:
+        """A plan within the budget near a given one, of less total value where single and paired changes find it.
+
+        Args:
+            values, budget: as in :meth:`minimise`.
+            start: a plan of this space, over the budget or not.
+            multiplier: per bounded metric, value per cost as a fraction of what the budget leaves the layers.
+        """
+        columns, capacity = self._bounds(budget)
+        costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
+        found = improve(values, costs, capacity, self.indices(start), multiplier)
+        return self.project(start, budget) if found is None else self.plan(found)
+
+    def _bounds(self, budget: Budget) -> tuple[list[int], FloatArray]:
+        """Columns of the bounded metrics and what the budget leaves the layers of each."""
+        limits = budget.limits(self.dense_cost)
+        capacity = [limits[metric] - self.fixed_cost[metric] for metric in budget.metrics]
+        return [METRICS.index(metric) for metric in budget.metrics], np.array(capacity, dtype=np.float64)
 
     # -- errors --------------------------------------------------------------------------------------------------------
 

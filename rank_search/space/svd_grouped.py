@@ -36,6 +36,7 @@ class SVDGrouped(Decomposition):
     name: ClassVar[str] = "svd_grouped"
     modes: ClassVar[tuple[str, ...]] = ("groups", "rank")
     exempt: ClassVar[tuple[str, ...]] = ("groups",)
+    nested: ClassVar[tuple[str, ...]] = ("rank",)
 
     def __init__(self, groups: Sequence[int] | None = None) -> None:
         if groups is not None and (isinstance(groups, str | int) or not len(groups)):

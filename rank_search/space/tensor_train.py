@@ -28,6 +28,7 @@ class TensorTrain(ChannelCore):
 
     name: ClassVar[str] = "tensor_train"
     modes: ClassVar[tuple[str, ...]] = ("in", "out")
+    nested: ClassVar[tuple[str, ...]] = ("out",)
 
     def candidates(self, layer: Layer) -> IntArray:
         firsts, last = self._first_ranks(layer), self.largest_ranks(layer)[1]

@@ -24,6 +24,7 @@ class Tucker2(ChannelCore):
 
     name: ClassVar[str] = "tucker2"
     modes: ClassVar[tuple[str, ...]] = ("out", "in")
+    nested: ClassVar[tuple[str, ...]] = ("out", "in")
 
     def candidates(self, layer: Layer) -> IntArray:
         grid = np.indices(self.largest_ranks(layer), dtype=np.int64).reshape(2, -1).T + 1

@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.plugins import nearest
 from rank_search.space.low_rank import LowRank
 from rank_search.space.running import device_of
 from rank_search.task.data import Data
+from rank_search.task.distillation import run_beside, weight_error
 
 FORM_LR = {"cp": 0.3}
 """Factor on the learning rate of a form's own parameters: CP factors are ill-conditioned (docs/methods.md)."""
+
+DISTILL = ("logits", "layers")
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,12 @@ class Recipe:
         form_lr: factor on ``lr`` per form for the parameters of layers of that form; 1 where a form is not named.
         momentum, weight_decay: of SGD with Nesterov's momentum; biases and norm layers are not decayed.
         batch_size: images per step.
-        distill: weight of the distillation term, 0 to 1; the cross-entropy with the labels has the rest.
-        temperature: of the distillation's softmax (Hinton et al., 2015).
+        distill: what is learned from the dense network beside the labels: its ``logits``, or the outputs of its
+            ``layers`` (see :func:`task_loss`).
+        distill_weight: of that term; 0 is the cross-entropy alone. With ``logits`` at most 1: the cross-entropy has the
+            rest.
+        layer_sum: with ``layers``: the paper's own sum, which has the factor 0.5 in place of ``distill_weight``.
+        temperature: of the softmax of ``logits`` (Hinton et al., 2015).
         clip: largest norm of the whole gradient.
         warmup: fraction of all steps.
     """
@@ -42,22 +50,37 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     batch_size: int = 64
-    distill: float = 0.7
+    distill: str = "logits"
+    distill_weight: float = 0.7
+    layer_sum: bool = False
     temperature: float = 2.0
     clip: float = 1.0
     warmup: float = 0.1
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # how a config file reads this section
+    # how a config file reads this section; a number as `distill`, which was its weight, is refused below
+    __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
     def __post_init__(self) -> None:
+        if self.distill not in DISTILL:
+            raise InvalidInputError(
+                f"finetune distill={self.distill!r} is not allowed{nearest(str(self.distill), DISTILL)}: it must be "
+                f"{' or '.join(DISTILL)}; a weight goes to distill_weight"
+            )
+        if not isinstance(self.layer_sum, bool) or (self.layer_sum and self.distill != "layers"):
+            raise InvalidInputError(
+                f"finetune layer_sum={self.layer_sum!r} is not allowed with distill={self.distill}: it must be False, "
+                "or True with distill=layers"
+            )
         ranges = {
             "epochs": (0, math.inf),
             "momentum": (0, 0.9999),
             "weight_decay": (0, math.inf),
-            "distill": (0, 1),
+            "distill_weight": (0, 1 if self.distill == "logits" else math.inf),
             "warmup": (0, 1),
         }
         for item in fields(self):
+            if item.name in ("distill", "layer_sum"):
+                continue
             value = getattr(self, item.name)
             low, high = ranges.get(item.name, (None, math.inf))
             values = value.values() if isinstance(value, Mapping) else [value]
@@ -148,16 +171,41 @@ def _run_epochs(
 
 
 def task_loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """Cross-entropy with the labels, mixed with the distillation term where there is a teacher."""
+    """Cross-entropy with the labels, and the distillation term where there is a teacher.
+
+    With w the ``distill_weight`` and O, D the outputs of a replaced layer in the network and in the teacher:
+
+    - ``logits``: ``(1 - w) CE + w t^2 KL(teacher || network)`` of the softmax at temperature t (Hinton et al., 2015).
+    - ``layers``: ``CE + w mean_l mean (O_l - D_l)^2``, the inner mean over all elements of a call, not divided by the
+      scale of D; every call of a layer counts as a layer. The outputs are those of arXiv 2409.03555, the means ours:
+      the term depends neither on the batch nor on how many layers there are, or how large.
+    - ``layers`` with ``layer_sum``: ``CE + 0.5 (sum_l ||W_l - What_l||^2 + sum_l ||O_l - D_l||^2)``, as that paper has
+      it; What is what the factors multiply out to. That the second sum is averaged over the batch is a RECONSTRUCTION.
+
+    A network without replaced layers has no layer term.
+    """
+    if teacher is None or recipe.distill_weight == 0:
+        return cross_entropy(model(inputs), labels)
+    if recipe.distill == "layers":
+        return _with_layers(model, teacher, inputs, labels, recipe)
     logits = model(inputs)
     loss = cross_entropy(logits, labels)
-    if teacher is None or recipe.distill == 0:
-        return loss
     with torch.no_grad():
         target = log_softmax(teacher(inputs) / recipe.temperature, dim=1)
     student = log_softmax(logits / recipe.temperature, dim=1)
     soft = kl_div(student, target, reduction="batchmean", log_target=True) * recipe.temperature**2
-    return (1 - recipe.distill) * loss + recipe.distill * soft
+    return (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
+
+
+def _with_layers(model: nn.Module, teacher: nn.Module, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    logits, differences = run_beside(model, teacher, inputs)
+    loss = cross_entropy(logits, labels)
+    if recipe.layer_sum:
+        outputs = sum(difference.square().sum() for difference in differences) / len(labels)
+        return loss + 0.5 * (weight_error(model, teacher) + outputs)
+    if not differences:
+        return loss
+    return loss + recipe.distill_weight * torch.stack([part.square().mean() for part in differences]).mean()
 
 
 def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, object]]:

@@ -166,7 +166,8 @@ def test_lines_that_tell_no_ranks_are_ignored(line: Line) -> None:
 
 
 @pytest.mark.parametrize(
-    ("panels", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 1, 4), (7, 2, 4), (13, 3, 5), (18, 3, 6), (54, 9, 6)]
+    ("panels", "rows", "columns"),
+    [(1, 1, 1), (3, 1, 3), (4, 1, 4), (7, 2, 4), (13, 3, 5), (18, 3, 6), (35, 6, 6), (54, 9, 6)],
 )
 def test_panels_fill_their_rows(panels: int, rows: int, columns: int) -> None:
     figure = draw(many(panels))

@@ -194,13 +194,15 @@ def test_in_a_thinned_table_an_offered_rank_off_the_path_of_single_steps_is_foun
     assert greedy_ranks([table(lost, costs, 40, offered)], np.array([30.0])) == [(1, 2)]
 
 
-def test_with_two_metrics_one_that_comes_to_fit_on_the_way_of_the_other_costs_nothing_extra() -> None:
-    """Rank 1 of ``both`` fits either metric, at 0.3; going down for the sum takes ``one`` first, for nothing."""
-    possible = np.array([False, True])
-    dense = np.array([10.0, 10.0])
-    both = RankTable(np.array([1, 0.3]), np.array([[0, 0], [1.0, 1]]), dense, possible, possible, True)
-    one = RankTable(np.array([1, 0.1]), np.array([[0, 0], [10.0, 4]]), dense, possible, possible, True)
-    assert greedy_ranks([both, one], np.array([11.0, 11.0])) == [(1,), ()]
+def test_with_two_metrics_a_step_that_the_other_one_makes_needless_is_not_taken() -> None:
+    """Both together: ``second`` (0.1 / 0.77) before ``both`` (0.2 / 0.80), then ``both`` for the first metric: 0.3.
+
+    Going down for the first metric alone takes ``both`` (0.53, not 0.8), and the second fits too: 0.2.
+    """
+    possible, dense = np.array([False, True]), np.array([10.0, 10.0])
+    second = RankTable(np.array([1, 0.1]), np.array([[0, 0], [8.0, 1]]), dense, possible, possible, True)
+    both = RankTable(np.array([1, 0.2]), np.array([[0, 0], [4.0, 4]]), dense, possible, possible, True)
+    assert greedy_ranks([second, both], np.array([16.0, 14.0])) == [(), (1,)]
 
 
 def test_two_metrics_that_pull_a_thinned_layer_to_and_fro_come_to_an_end() -> None:

@@ -23,7 +23,7 @@ from rank_search.task.recipe import train
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
-ONE_STEP = Recipe(epochs=1, lr=0.1, batch_size=64, momentum=0, distill=0, clip=1e9)
+ONE_STEP = Recipe(epochs=1, lr=0.1, batch_size=64, momentum=0, distill_weight=0, clip=1e9)
 
 
 class Recorder:
@@ -202,7 +202,7 @@ def first_loss(student: nn.Module, data: Data, recipe: Recipe, teacher: nn.Modul
 
 @pytest.mark.parametrize(("share", "temperature"), [(0.7, 2.0), (1.0, 5.0), (0.25, 0.5), (0.0, 2.0)])
 def test_the_loss_is_cross_entropy_and_the_divergence_from_the_teacher(share: float, temperature: float) -> None:
-    data, recipe = tiny_data(), dataclasses.replace(ONE_STEP, distill=share, temperature=temperature)
+    data, recipe = tiny_data(), dataclasses.replace(ONE_STEP, distill_weight=share, temperature=temperature)
     with torch.random.fork_rng():
         torch.manual_seed(6)
         student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)) for _ in range(2))
@@ -221,7 +221,7 @@ def test_the_loss_is_cross_entropy_and_the_divergence_from_the_teacher(share: fl
 
 def test_without_a_teacher_the_labels_alone_are_learned() -> None:
     data = tiny_data()
-    recipe = dataclasses.replace(ONE_STEP, distill=0.9)
+    recipe = dataclasses.replace(ONE_STEP, distill_weight=0.9)
     assert first_loss(tiny_net(), data, recipe, None) == first_loss(tiny_net(), data, ONE_STEP, tiny_net(1))
 
 
@@ -318,7 +318,7 @@ def test_a_rate_that_is_far_too_high_is_found_out() -> None:
         ({"momentum": 1.0}, "momentum=1.0 is not allowed: it must be from 0 to 0.9999"),
         ({"momentum": -0.1}, "momentum=-0.1"),
         ({"weight_decay": -1e-4}, "weight_decay=-0.0001 is not allowed: it must be from 0$"),
-        ({"distill": 1.5}, "distill=1.5 is not allowed: it must be from 0 to 1"),
+        ({"distill_weight": 1.5}, "distill_weight=1.5 is not allowed: it must be from 0 to 1"),
         ({"temperature": 0}, "temperature=0 is not allowed: it must be above 0"),
         ({"clip": -1}, "clip=-1"),
         ({"warmup": 1.1}, "warmup=1.1 is not allowed: it must be from 0 to 1"),
@@ -331,7 +331,7 @@ def test_a_recipe_that_cannot_work_is_refused(options: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"epochs": 0}, {"weight_decay": 0}, {"distill": 1}, {"warmup": 0}, {"form_lr": {}}]
+    "options", [{"epochs": 0}, {"weight_decay": 0}, {"distill_weight": 1}, {"warmup": 0}, {"form_lr": {}}]
 )
 def test_the_edges_of_what_is_allowed_are_allowed(options: dict[str, Any]) -> None:
     Recipe(**options)

@@ -527,7 +527,7 @@ def test_a_fine_tune_keeps_the_plan_trains_from_the_tasks_seed_and_lowers_the_tr
         """The distilled loss over the training set, as the recipe defines it."""
         with torch.no_grad():
             logits, wanted = net(images), tiny_net()(images)
-        t, share = SHORT.temperature, SHORT.distill
+        t, share = SHORT.temperature, SHORT.distill_weight
         soft = F.softmax(wanted / t, 1) * (F.log_softmax(wanted / t, 1) - F.log_softmax(logits / t, 1))
         return (1 - share) * float(F.cross_entropy(logits, labels)) + share * t * t * float(soft.sum(1).mean())
 

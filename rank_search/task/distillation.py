@@ -1,0 +1,128 @@
+"""Distillation from what the dense network's layers put out and weigh (arXiv 2409.03555), for the fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.space.layer import KINDS, Layer
+from rank_search.space.low_rank import LowRank
+
+Hook = Callable[[nn.Module, Any, Tensor], None]
+SPREAD: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def run_beside(model: nn.Module, teacher: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The network's logits, and ``O - D`` for every call of every replaced layer, in the order of the calls.
+
+    The teacher runs first, without gradients. Each difference is taken the moment a layer returns, before an in-place
+    activation can write over its output.
+
+    Raises:
+        InvalidInputError: if the teacher has no dense layer of a replaced layer's name.
+        EvaluationError: if a replaced layer and the teacher's are not called alike.
+    """
+    pairs = {name: (layer, dense) for name, layer, dense in _replaced(model, teacher)}
+    if not pairs:
+        return model(inputs), []
+    wanted: dict[str, list[Tensor]] = {name: [] for name in pairs}
+    differences: list[Tensor] = []
+
+    def keep(name: str) -> Hook:
+        return lambda module, arguments, output: wanted[name].append(output.clone())
+
+    def compare(name: str) -> Hook:
+        def record(module: nn.Module, arguments: Any, output: Tensor) -> None:
+            if not wanted[name] or wanted[name][0].shape != output.shape:
+                raise EvaluationError(f"the layer {name!r} is not called as the teacher's is; use distill='logits'")
+            differences.append(output - wanted[name].pop(0))
+
+        return record
+
+    with torch.no_grad(), _hooked({dense: keep(name) for name, (_, dense) in pairs.items()}):
+        teacher(inputs)
+    with _hooked({layer: compare(name) for name, (layer, _) in pairs.items()}):
+        logits = model(inputs)
+    for name, missed in wanted.items():
+        if missed:
+            raise EvaluationError(f"the teacher calls the layer {name!r} more often; use distill='logits'")
+    return logits, differences
+
+
+def weight_error(model: nn.Module, teacher: nn.Module) -> Tensor | float:
+    """``sum_l ||W_l - What_l||^2`` over the replaced layers, W the teacher's; 0 if there are none."""
+    total: Tensor | float = 0.0
+    for name, low_rank, dense in _replaced(model, teacher):
+        layer, weight = Layer.of(name, dense), dense.weight
+        assert isinstance(weight, Tensor)
+        total = total + (layer.canonical(weight.detach()) - multiplied_out(low_rank, layer)).square().sum()
+    return total
+
+
+def multiplied_out(low_rank: LowRank, layer: Layer) -> Tensor:
+    """The dense weight of the factors, ``[groups, Co / groups, Ci / groups, taps]``; exact, with gradients.
+
+    A unit impulse on each input channel of a group, in all groups at once, spreads through the kernels at stride 1:
+    taps of two factors meet at the sum of their positions, for plain as for transposed convolutions. Right as long as
+    the factors keep the layer's groups apart and no two have several taps along one axis, as in every built-in form.
+
+    Args:
+        low_rank: the factors.
+        layer: the dense layer that they replace.
+
+    Raises:
+        InvalidInputError: if they multiply out to a kernel of another shape.
+    """
+    out, into = layer.group_channels
+    axes = max(1, len(layer.kernel))  # a linear layer is a convolution with one tap
+    like = next(low_rank.parameters())
+    spread = torch.eye(into, dtype=like.dtype, device=like.device).repeat(1, layer.groups)
+    spread = spread.reshape(into, layer.in_channels, *[1] * axes)
+    for factor in low_rank:
+        part = Layer.of(layer.name, factor)
+        assert isinstance(factor.weight, Tensor)
+        kernel = part.canonical(factor.weight).transpose(1, 2)  # as a transposed convolution has it
+        kernel = kernel.reshape(part.in_channels, -1, *(part.kernel or (1,)))
+        spread = SPREAD[axes](spread, kernel, groups=part.groups)
+    if spread.shape != (into, layer.out_channels, *(layer.kernel or (1,))):
+        raise InvalidInputError(
+            f"the factors of {layer.name!r} ({low_rank.choice}) multiply out to a kernel {list(spread.shape[2:])}, the "
+            f"dense one is {list(layer.kernel)}: use layer_sum=False"
+        )
+    return spread.transpose(0, 1).reshape(layer.groups, out, into, layer.taps)
+
+
+def _replaced(model: nn.Module, teacher: nn.Module) -> Iterator[tuple[str, LowRank, nn.Module]]:
+    """Name, factors and the teacher's dense layer of every replaced layer.
+
+    Raises:
+        InvalidInputError: if the teacher has no dense layer of that name.
+    """
+    dense = dict(teacher.named_modules(remove_duplicate=False))
+    for name, module in model.named_modules():
+        if isinstance(module, LowRank):
+            if type(dense.get(name)) not in KINDS:
+                raise InvalidInputError(
+                    f"the teacher has no dense layer {name!r}: distill='layers' needs the dense network that was "
+                    "compressed"
+                )
+            yield name, module, dense[name]
+
+
+@contextmanager
+def _hooked(hooks: Mapping[nn.Module, Hook]) -> Iterator[None]:
+    """Forward hooks that are gone at the end, whatever happens."""
+    handles = []
+    try:
+        for module, hook in hooks.items():
+            handles.append(module.register_forward_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

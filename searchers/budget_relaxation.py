@@ -1,0 +1,145 @@
+"""The relaxation under a budget: probabilities over options, their expected cost held by multipliers (ours).
+
+    minimise  f_t(p) - tau sum_l H(p_l)    s.t.  sum_l p_l . c_l <= B      for every bounded metric
+
+with ``f_t = (1 - t) (error of the mixture) + t (expected error of one option)``. At t = 0 that is the superposition of
+the paper, whose optimum mixes options that no single one can replace; at t = 1 it is linear and its optimum stands on
+single options. From round to round t rises from 0 to 1 and the temperature tau falls. A step moves the logits part of
+the way to the fixed point ``p_l = softmax(-(grad f_t + mu c_l) / tau)``; the multipliers of the augmented Lagrangian
+follow ``mu <- max(0, mu + rho h)`` with the relative violation h and, as penalty, the inverse of the dual's curvature,
+``rho = tau / sum_l Var_p(c_l / B)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rank_search.space import Budget, RankSpace
+from rank_search.space.decomposition import FloatArray, IntArray
+
+from .nested_mixture import LayerMixture
+
+Gradient = Callable[[Sequence[FloatArray]], list[FloatArray]]
+"""From p of every layer to the gradient of a loss in p of every layer."""
+
+FIRST_TAU, LAST_TAU = 0.1, 1e-5
+DAMPING = 0.3
+REACH, FLOOR = 0.2, 0.01
+"""A step changes a multiplier by at most so much of it; from so much per layer on it counts as at least that."""
+
+
+class BudgetRelaxation:
+    """p of every layer, the multipliers, and one round of steps.
+
+    Args:
+        space, budget: where plans are chosen.
+        mixtures: of the layers.
+        rounds: over which t rises and tau falls.
+        iterations: of a round.
+        loss_gradient: of a loss that takes the place of the weight errors; None takes the mixtures'.
+
+    Attributes:
+        round: rounds done.
+        multiplier: per bounded metric, loss per cost as a fraction of what the budget leaves the layers.
+    """
+
+    def __init__(
+        self,
+        space: RankSpace,
+        budget: Budget,
+        mixtures: Sequence[LayerMixture],
+        rounds: int,
+        iterations: int,
+        loss_gradient: Gradient | None = None,
+    ) -> None:
+        self._mixtures, self._rounds, self._iterations = mixtures, rounds, iterations
+        self._gradient = loss_gradient or self._weights_gradient
+        limits = budget.limits(space.dense_cost)
+        room = np.array([limits[metric] - space.fixed_cost[metric] for metric in budget.metrics], dtype=np.float64)
+        self._costs: list[FloatArray] = [mixture.costs / np.maximum(room, 1.0) for mixture in mixtures]
+        self._logits: list[FloatArray] = [np.zeros(len(mixture.rows)) for mixture in mixtures]
+        self.multiplier: FloatArray = np.zeros(len(room))
+        self.round = 0
+
+    @property
+    def probabilities(self) -> list[FloatArray]:
+        """p of every layer, ``[n]``."""
+        return [_softmax(logits) for logits in self._logits]
+
+    @property
+    def rows(self) -> IntArray:
+        """The most probable option of every layer."""
+        pairs = zip(self._mixtures, self._logits, strict=True)
+        return np.array([mixture.rows[int(np.argmax(logits))] for mixture, logits in pairs], dtype=np.int64)
+
+    @property
+    def entropies(self) -> list[float]:
+        """Per layer the entropy of p over the log of the number of options, 0 to 1."""
+        return [entropy(p) for p in self.probabilities]
+
+    @property
+    def violation(self) -> float:
+        """The greatest relative excess of an expected cost over the budget; 0 where there is none."""
+        return max(0.0, float(self._excess(self.probabilities).max()))
+
+    @property
+    def schedule(self) -> tuple[float, float]:
+        """``t`` and ``tau`` of the next round."""
+        done = min(self.round / max(1, self._rounds - 1), 1.0)
+        return min(1.0, 1.25 * done), FIRST_TAU * (LAST_TAU / FIRST_TAU) ** done
+
+    def run_round(self) -> None:
+        """The steps of one round."""
+        t, tau = self.schedule
+        for _ in range(self._iterations):
+            p = self.probabilities
+            excess, curvature = self._excess(p), self._curvature(p) / tau
+            reach = REACH * np.maximum(self.multiplier, FLOOR * len(self._mixtures))
+            self.multiplier = np.maximum(
+                0.0, self.multiplier + np.clip(excess / np.maximum(curvature, 1e-6), -reach, reach)
+            )
+            relaxed = self._gradient(p) if t < 1 else [mixture.errors for mixture in self._mixtures]
+            for i, (mixture, costs) in enumerate(zip(self._mixtures, self._costs, strict=True)):
+                gradient = (1 - t) * relaxed[i] + t * mixture.errors + costs @ self.multiplier
+                moved = (1 - DAMPING) * self._logits[i] - DAMPING * gradient / tau
+                self._logits[i] = moved - moved.max()
+        self.round += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"round": self.round, "multiplier": self.multiplier, "logits": list(self._logits)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.round, self.multiplier = int(state["round"]), state["multiplier"]
+        self._logits = list(state["logits"])
+
+    def _weights_gradient(self, probabilities: Sequence[FloatArray]) -> list[FloatArray]:
+        return [mixture.mixture_gradient(p) for mixture, p in zip(self._mixtures, probabilities, strict=True)]
+
+    def _excess(self, probabilities: Sequence[FloatArray]) -> FloatArray:
+        """Per metric the expected cost as a fraction of the room, less 1."""
+        spent: FloatArray = np.sum([p @ costs for p, costs in zip(probabilities, self._costs, strict=True)], axis=0)
+        return spent - 1
+
+    def _curvature(self, probabilities: Sequence[FloatArray]) -> FloatArray:
+        """Per metric the variance of the cost under p, summed over layers."""
+        total = np.zeros(len(self.multiplier))
+        for p, costs in zip(probabilities, self._costs, strict=True):
+            total += np.maximum(p @ costs**2 - (p @ costs) ** 2, 0.0)
+        return total
+
+
+def entropy(p: FloatArray) -> float:
+    """The entropy of p over the log of its length, 0 to 1."""
+    if len(p) < 2:
+        return 0.0
+    inside = p[p > 0]
+    return float(np.clip(-(inside * np.log(inside)).sum() / np.log(len(p)), 0.0, 1.0))
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    raised = np.exp(logits - logits.max())
+    found: FloatArray = raised / raised.sum()
+    return found
