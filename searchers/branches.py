@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rank_search.errors import EvaluationError
+from rank_search.space.multiplied import multiplied
 from rank_search.space.options import LayerOptions
 from rank_search.space.plan import Choice
 
@@ -16,25 +18,6 @@ from .rank_ranges import Candidates
 
 Factors = tuple[Tensor, ...]
 """``[groups, out / groups, in / groups, taps]`` each, in the order the layers run (:meth:`Decomposition.factors`)."""
-
-
-def multiplied(factors: Sequence[Tensor], groups: int) -> Tensor:
-    """What: the canonical weight ``[groups, Co / groups, Ci / groups, taps]`` of factors in a row.
-
-    A factor may have more groups than the layer (depthwise, groups of input channels); kernel axes that follow each
-    other multiply to one, the later one changing fastest.
-    """
-    first, *others = factors
-    parts = torch.unflatten(first, 0, (groups, -1))  # [groups, finer, out, in, taps]
-    if parts.shape[1] > 1:
-        eye = torch.eye(parts.shape[1], dtype=first.dtype, device=first.device)
-        parts = torch.einsum("gkoit,kl->gkolit", parts, eye).flatten(3, 4)
-    product = parts.flatten(1, 2)
-    for factor in others:
-        parts = torch.unflatten(factor, 0, (groups, -1))
-        inner = torch.unflatten(product, 1, (parts.shape[1], parts.shape[3]))
-        product = torch.einsum("gkomt,gkmis->gkoist", parts, inner).flatten(4, 5).flatten(1, 2)
-    return product
 
 
 class LayerBranches:
@@ -106,8 +89,8 @@ class LayerBranches:
         """Of p, divided by the logarithm of n: 1 is uniform; 0 where there is one branch alone."""
         if len(self.choices) == 1:
             return 0.0
-        p = self.probabilities.detach().double()
-        return float(torch.special.entr(p).sum() / torch.tensor(float(len(p)), dtype=torch.float64).log())
+        p = torch.softmax(self.logits.detach().double(), 0)
+        return min(1.0, float(torch.special.entr(p).sum()) / math.log(len(p)))
 
     def products(self) -> Tensor:
         """What of every branch, ``[n, groups, Co / groups, Ci / groups, taps]``."""

@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from rank_search.errors import DataError
 from rank_search.searching import Proposal
-from rank_search.searching.option_values import whole
-from rank_search.space import METRICS
+from rank_search.searching.option_values import one_of, whole
+from rank_search.space import METRICS, RankPlan
 from rank_search.space.decomposition import FloatArray
 from rank_search.task import Task
 
 from .budget_relaxation import BudgetRelaxation
 from .nested_mixture import LayerMixture
+from .output_loss import OutputLoss
 
 CONVERGED_ENTROPY, CONVERGED_VIOLATION = 0.05, 0.01
+DECAY = 0.9  # of the average of the outputs' gradients, per iteration
+NOISY_TAU, NOISY_DAMPING = 1e-3, 0.15  # a gradient of few images is not worth a sharper choice
 LOGGED = 0.1  # of a uniform probability: what is below is left out of the trace
 
 
 class BudgetMode:
     """Rounds of :class:`BudgetRelaxation`; a proposal is the most probable options, polished within the budget.
 
-    The score is the sum of relative weight errors, as the knapsack's. Polishing repairs a plan that is over the budget,
-    fills it up, and changes two layers at a time while that helps (``space.improve``).
+    Polishing repairs a plan that is over the budget, fills it up, and changes two layers at a time while that helps
+    (``space.improve``).
 
     Args:
-        task: needs no data.
-        seed: nothing is drawn.
+        task: needs data for ``objective="outputs"``.
+        seed: of the batches of ``objective="outputs"``.
         rounds: over which the relaxation becomes a choice.
         iterations: of a round.
         polish: whether plans are polished; else they are only projected onto the budget.
+        objective: ``weights``, the sum of relative weight errors, as the knapsack's, is the score; or ``outputs``, the
+            error of the whole network's outputs on unlabelled training images (:class:`OutputLoss`), which is no sum
+            over layers. Its gradient, averaged over batches and scaled to the weight errors, takes the place of theirs;
+            ``t`` weighs the spread of p. Plans are polished by its slopes, and both plans scored.
+        batch_size: images of a gradient of ``objective="outputs"``.
+
+    Raises:
+        InvalidInputError: if an option is not allowed.
+        DataError: if the objective needs data and the task has none.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("rounds", "iterations", "polish")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("rounds", "iterations", "polish", "objective", "batch_size")
 
-    def __init__(self, task: Task, seed: int, rounds: int = 24, iterations: int = 12, polish: bool = True) -> None:
-        self._task, self._polish = task, polish
+    def __init__(
+        self,
+        task: Task,
+        seed: int,
+        rounds: int = 24,
+        iterations: int = 12,
+        polish: bool = True,
+        objective: str = "weights",
+        batch_size: int = 64,
+    ) -> None:
+        self._task, self._seed, self._polish = task, seed, polish
         self._rounds = whole("rounds", rounds, 2)
         self._iterations = whole("iterations", iterations, 1)
+        self._batch_size = whole("batch_size", batch_size, 2)
+        self._by_outputs = one_of("objective", objective, ("weights", "outputs")) == "outputs"
+        if self._by_outputs and task.data is None:
+            raise DataError(
+                "objective='outputs' needs unlabelled images, and this task has no data: give Task(..., data=...), or "
+                "use objective='weights'"
+            )
         self._relaxation: BudgetRelaxation | None = None
+        self._outputs: OutputLoss | None = None
+        self._average: list[FloatArray] = []
 
     @property
     def done(self) -> bool:
@@ -51,31 +82,80 @@ class BudgetMode:
         errors = self._task.relative_errors()
         relaxation = self._made()
         relaxation.run_round()
-        plan = space.plan(relaxation.rows)
-        if self._polish:
-            plan = space.improve(errors, budget, plan, relaxation.multiplier)
+        chosen = space.plan(relaxation.rows)
+        plan = space.project(chosen, budget)
+        values = errors if self._outputs is None else self._slopes(relaxation)
+        polished = space.improve(values, budget, chosen, relaxation.multiplier) if self._polish else plan
+        if self._outputs is None:
+            score, plan = self._weight_error(errors, polished), polished
         else:
-            plan = space.project(plan, budget)
-        score = sum(float(error[row]) for error, row in zip(errors, space.indices(plan), strict=True))
+            score = self._outputs.of_plan(plan)
+            other = self._outputs.of_plan(polished) if polished != plan else score
+            score, plan = (other, polished) if other < score else (score, plan)
         return Proposal(plan, score, info=self._info(relaxation))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"relaxation": None if self._relaxation is None else self._relaxation.state_dict()}
+        return {
+            "relaxation": None if self._relaxation is None else self._relaxation.state_dict(),
+            "average": list(self._average),
+            "drawn": None if self._outputs is None else self._outputs.stream.drawn,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._relaxation = None
+        self._relaxation, self._average = None, list(state["average"])
         if state["relaxation"] is not None:
             self._made().load_state_dict(state["relaxation"])
+        if self._outputs is not None:
+            self._outputs.stream.drawn = int(state["drawn"])
 
     def _made(self) -> BudgetRelaxation:
         if self._relaxation is None:
-            columns = [METRICS.index(metric) for metric in self._task.budget.metrics]
-            mixtures = [LayerMixture(options, columns) for options in self._task.space.layers]
-            self._mixtures = mixtures
+            task = self._task
+            columns = [METRICS.index(metric) for metric in task.budget.metrics]
+            self._mixtures = [LayerMixture(options, columns) for options in task.space.layers]
+            if self._by_outputs:
+                self._outputs = OutputLoss(task, self._mixtures, self._batch_size, self._seed)
+            noisy: dict[str, Any] = {
+                "gradient": self._outputs_gradient,
+                "last_tau": NOISY_TAU,
+                "damping": NOISY_DAMPING,
+            }
             self._relaxation = BudgetRelaxation(
-                self._task.space, self._task.budget, mixtures, self._rounds, self._iterations
+                task.space,
+                task.budget,
+                self._mixtures,
+                self._rounds,
+                self._iterations,
+                **(noisy if self._by_outputs else {}),
             )
         return self._relaxation
+
+    def _outputs_gradient(self, probabilities: Sequence[FloatArray], t: float) -> list[FloatArray]:
+        """Of the outputs' error, in the size of the weight errors, plus t times the spread of p."""
+        assert self._outputs is not None
+        new = self._outputs.gradient(probabilities)
+        pairs = list(zip(self._mixtures, probabilities, strict=True))
+        scale = sum(float(p @ mixture.errors) for mixture, p in pairs) / max(self._outputs.value, 1e-12)
+        new = [scale * gradient for gradient in new]
+        old = self._average or new
+        self._average = [DECAY * a + (1 - DECAY) * b for a, b in zip(old, new, strict=True)]
+        return [
+            average + t * (mixture.errors - mixture.mixture_gradient(p))
+            for average, (mixture, p) in zip(self._average, pairs, strict=True)
+        ]
+
+    def _slopes(self, relaxation: BudgetRelaxation) -> list[FloatArray]:
+        """The slopes of the last iteration for every option, from 0 on; inf for those that were left out."""
+        found = []
+        for options, mixture, slopes in zip(self._task.space.layers, self._mixtures, relaxation.slopes, strict=True):
+            values = np.full(len(options), np.inf)
+            values[mixture.rows] = slopes - slopes.min()
+            found.append(values)
+        return found
+
+    def _weight_error(self, errors: Sequence[FloatArray], plan: RankPlan) -> float:
+        rows = self._task.space.indices(plan)
+        return sum(float(error[row]) for error, row in zip(errors, rows, strict=True))
 
     def _info(self, relaxation: BudgetRelaxation) -> dict[str, Any]:
         entropies, violation = relaxation.entropies, relaxation.violation
@@ -91,6 +171,7 @@ class BudgetMode:
             "largest_entropy": max(entropies),
             "violation": violation,
             "converged": float(np.mean(entropies)) <= CONVERGED_ENTROPY and violation <= CONVERGED_VIOLATION,
+            "output_error": None if self._outputs is None else self._outputs.value,
             "mixture_error": sum(mixed),
             "expected_error": sum(expected),
             **multipliers,

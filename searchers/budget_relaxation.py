@@ -22,8 +22,8 @@ from rank_search.space.decomposition import FloatArray, IntArray
 
 from .nested_mixture import LayerMixture
 
-Gradient = Callable[[Sequence[FloatArray]], list[FloatArray]]
-"""From p of every layer to the gradient of a loss in p of every layer."""
+Gradient = Callable[[Sequence[FloatArray], float], list[FloatArray]]
+"""From p of every layer, and t, to the gradient of what is minimised in p of every layer."""
 
 FIRST_TAU, LAST_TAU = 0.1, 1e-5
 DAMPING = 0.3
@@ -39,11 +39,14 @@ class BudgetRelaxation:
         mixtures: of the layers.
         rounds: over which t rises and tau falls.
         iterations: of a round.
-        loss_gradient: of a loss that takes the place of the weight errors; None takes the mixtures'.
+        gradient: of what is minimised in place of the weight errors; None takes theirs.
+        last_tau: the temperature of the last round.
+        damping: how much of the way to the fixed point a step goes.
 
     Attributes:
         round: rounds done.
         multiplier: per bounded metric, loss per cost as a fraction of what the budget leaves the layers.
+        slopes: the gradient in p of the last iteration, without the costs.
     """
 
     def __init__(
@@ -53,15 +56,19 @@ class BudgetRelaxation:
         mixtures: Sequence[LayerMixture],
         rounds: int,
         iterations: int,
-        loss_gradient: Gradient | None = None,
+        gradient: Gradient | None = None,
+        last_tau: float = LAST_TAU,
+        damping: float = DAMPING,
     ) -> None:
         self._mixtures, self._rounds, self._iterations = mixtures, rounds, iterations
-        self._gradient = loss_gradient or self._weights_gradient
+        self._last_tau, self._damping = last_tau, damping
+        self._gradient = gradient or self._weights_gradient
         limits = budget.limits(space.dense_cost)
         room = np.array([limits[metric] - space.fixed_cost[metric] for metric in budget.metrics], dtype=np.float64)
         self._costs: list[FloatArray] = [mixture.costs / np.maximum(room, 1.0) for mixture in mixtures]
         self._logits: list[FloatArray] = [np.zeros(len(mixture.rows)) for mixture in mixtures]
         self.multiplier: FloatArray = np.zeros(len(room))
+        self.slopes: list[FloatArray] = []
         self.round = 0
 
     @property
@@ -89,7 +96,7 @@ class BudgetRelaxation:
     def schedule(self) -> tuple[float, float]:
         """``t`` and ``tau`` of the next round."""
         done = min(self.round / max(1, self._rounds - 1), 1.0)
-        return min(1.0, 1.25 * done), FIRST_TAU * (LAST_TAU / FIRST_TAU) ** done
+        return min(1.0, 1.25 * done), FIRST_TAU * (self._last_tau / FIRST_TAU) ** done
 
     def run_round(self) -> None:
         """The steps of one round."""
@@ -101,10 +108,10 @@ class BudgetRelaxation:
             self.multiplier = np.maximum(
                 0.0, self.multiplier + np.clip(excess / np.maximum(curvature, 1e-6), -reach, reach)
             )
-            relaxed = self._gradient(p) if t < 1 else [mixture.errors for mixture in self._mixtures]
-            for i, (mixture, costs) in enumerate(zip(self._mixtures, self._costs, strict=True)):
-                gradient = (1 - t) * relaxed[i] + t * mixture.errors + costs @ self.multiplier
-                moved = (1 - DAMPING) * self._logits[i] - DAMPING * gradient / tau
+            self.slopes = self._gradient(p, t)
+            for i, costs in enumerate(self._costs):
+                gradient = self.slopes[i] + costs @ self.multiplier
+                moved = (1 - self._damping) * self._logits[i] - self._damping * gradient / tau
                 self._logits[i] = moved - moved.max()
         self.round += 1
 
@@ -115,8 +122,12 @@ class BudgetRelaxation:
         self.round, self.multiplier = int(state["round"]), state["multiplier"]
         self._logits = list(state["logits"])
 
-    def _weights_gradient(self, probabilities: Sequence[FloatArray]) -> list[FloatArray]:
-        return [mixture.mixture_gradient(p) for mixture, p in zip(self._mixtures, probabilities, strict=True)]
+    def _weights_gradient(self, probabilities: Sequence[FloatArray], t: float) -> list[FloatArray]:
+        """Of ``f_t`` in p of every layer."""
+        return [
+            mixture.errors if t == 1 else (1 - t) * mixture.mixture_gradient(p) + t * mixture.errors
+            for mixture, p in zip(self._mixtures, probabilities, strict=True)
+        ]
 
     def _excess(self, probabilities: Sequence[FloatArray]) -> FloatArray:
         """Per metric the expected cost as a fraction of the room, less 1."""

@@ -6,8 +6,9 @@ is an unfolding of it, whose singular values are those of every group.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class ModeSpectra(ABC):
     bases: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     energy: float
+    _core: Tensor
 
     @property
     @abstractmethod
@@ -44,6 +46,16 @@ class ModeSpectra(ABC):
     @abstractmethod
     def rebuild(self, gates: Gates) -> Tensor:
         """The weight with every mode's components scaled by its gates."""
+
+    @abstractmethod
+    def weighed(self, weights: Tensor) -> Tensor:
+        """The weight with every component of the core scaled, ``[k]`` or ``[k1, k2]``."""
+
+    def moved(self, to: Callable[[Tensor], Tensor]) -> ModeSpectra:
+        """The same with its bases and core on another device or in another precision."""
+        other = copy.copy(self)
+        other.bases, other._core = tuple(to(basis) for basis in self.bases), to(self._core)
+        return other
 
     @staticmethod
     @abstractmethod
@@ -98,6 +110,9 @@ class TuckerSpectra(ModeSpectra):
         out, into = (basis * gate[:, None, :] for basis, gate in zip(self.bases, gates, strict=True))
         return _both(self._core, out, into)
 
+    def weighed(self, weights: Tensor) -> Tensor:
+        return _both(self._core * weights[None, :, :, None], *self.bases)
+
 
 class MatrixSpectra(ModeSpectra):
     """One mode: the singular values of the unfolding that the form cuts."""
@@ -122,7 +137,12 @@ class MatrixSpectra(ModeSpectra):
         return found
 
     def rebuild(self, gates: Gates) -> Tensor:
-        matrix = (self.bases[0] * gates[0][:, None, :]) @ self._core
+        return self._folded((self.bases[0] * gates[0][:, None, :]) @ self._core)
+
+    def weighed(self, weights: Tensor) -> Tensor:
+        return self._folded((self.bases[0] * weights) @ self._core)
+
+    def _folded(self, matrix: Tensor) -> Tensor:
         rows, columns = self._form.sides(self._layer)
         return self._form.refold(self._layer, matrix if rows <= columns else matrix.transpose(1, 2))
 

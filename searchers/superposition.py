@@ -260,6 +260,7 @@ class Superposition:
 
     def _factor_step(self) -> None:
         """SGD on ``( sum_i ||W_i - W_mix_i||^2 ) L_r`` in the factors, where L_r is a number."""
+        self._check_logits()
         weight = self._rank_loss().detach()
         gradients: list[Tensor] = []
         for layer in self.layers:
@@ -283,8 +284,7 @@ class Superposition:
         for layer, gradient in zip(self.layers, gradients, strict=True):
             self._finite(_norm([gradient]), "gradient of the logits", layer.name)
         self._apply(self._logit_steps, gradients)
-        for layer in self.layers:
-            self._finite(_norm([layer.logits]), "norm of the logits", layer.name)
+        self._check_logits()
 
     def _errors(self) -> tuple[Tensor, list[Tensor]]:
         """The reconstruction error of all layers and its gradient in every alpha."""
@@ -319,8 +319,7 @@ class Superposition:
         return loss.detach().to(self.layers[0].logits), gradients
 
     def _rank_loss(self) -> Tensor:
-        layers = self.layers
-        p, shares = [layer.probabilities for layer in layers], [layer.shares for layer in layers]
+        p, shares = zip(*((layer.probabilities, layer.shares) for layer in self.layers), strict=True)
         return rank_loss(p, shares, self._options.gamma, self._options.beta)
 
     def _apply(self, steps: torch.optim.SGD, gradients: Sequence[Tensor]) -> None:
@@ -334,6 +333,10 @@ class Superposition:
         steps.step()
         steps.zero_grad()
 
+    def _check_logits(self) -> None:
+        for layer in self.layers:
+            self._finite(_norm([layer.logits]), "norm of the logits", layer.name)
+
     def _finite(self, value: Tensor, what: str, layer: str | None = None) -> float:
         number = float(value.detach())
         if math.isfinite(number):
@@ -344,11 +347,10 @@ class Superposition:
     def _make_optimisers(self, momentum: Mapping[str, Sequence[Tensor]]) -> None:
         """Both optimisers of the branches as they are now, with their momentum."""
         options = self._options
-        logit_lr = options.lr if options.logit_lr is None else options.logit_lr
         factors = [factor for layer in self.layers for factor in layer.parameters]
         self._factor_steps = _sgd(factors, options.lr, options.momentum, momentum.get("factors", ()))
         logits = [layer.logits for layer in self.layers]
-        self._logit_steps = _sgd(logits, logit_lr, options.momentum, momentum.get("logits", ()))
+        self._logit_steps = _sgd(logits, options.logit_lr or options.lr, options.momentum, momentum.get("logits", ()))
 
 
 def network_loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> NetworkLoss:

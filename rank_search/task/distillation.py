@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.space.layer import KINDS, Layer
 from rank_search.space.low_rank import LowRank
+from rank_search.space.multiplied import multiplied
 
 Hook = Callable[[nn.Module, Any, Tensor], None]
-SPREAD: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def run_beside(model: nn.Module, teacher: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -68,10 +67,6 @@ def weight_error(model: nn.Module, teacher: nn.Module) -> Tensor | float:
 def multiplied_out(low_rank: LowRank, layer: Layer) -> Tensor:
     """The dense weight of the factors, ``[groups, Co / groups, Ci / groups, taps]``; exact, with gradients.
 
-    A unit impulse on each input channel of a group, in all groups at once, spreads through the kernels at stride 1:
-    taps of two factors meet at the sum of their positions, for plain as for transposed convolutions. Right as long as
-    the factors keep the layer's groups apart and no two have several taps along one axis, as in every built-in form.
-
     Args:
         low_rank: the factors.
         layer: the dense layer that they replace.
@@ -79,23 +74,17 @@ def multiplied_out(low_rank: LowRank, layer: Layer) -> Tensor:
     Raises:
         InvalidInputError: if they multiply out to a kernel of another shape.
     """
-    out, into = layer.group_channels
-    axes = max(1, len(layer.kernel))  # a linear layer is a convolution with one tap
-    like = next(low_rank.parameters())
-    spread = torch.eye(into, dtype=like.dtype, device=like.device).repeat(1, layer.groups)
-    spread = spread.reshape(into, layer.in_channels, *[1] * axes)
+    factors = []
     for factor in low_rank:
-        part = Layer.of(layer.name, factor)
         assert isinstance(factor.weight, Tensor)
-        kernel = part.canonical(factor.weight).transpose(1, 2)  # as a transposed convolution has it
-        kernel = kernel.reshape(part.in_channels, -1, *(part.kernel or (1,)))
-        spread = SPREAD[axes](spread, kernel, groups=part.groups)
-    if spread.shape != (into, layer.out_channels, *(layer.kernel or (1,))):
+        factors.append(Layer.of(layer.name, factor).canonical(factor.weight))
+    product = multiplied(factors, layer.groups)
+    if product.shape != (layer.groups, *layer.group_channels, layer.taps):
         raise InvalidInputError(
-            f"the factors of {layer.name!r} ({low_rank.choice}) multiply out to a kernel {list(spread.shape[2:])}, the "
-            f"dense one is {list(layer.kernel)}: use layer_sum=False"
+            f"the factors of {layer.name!r} ({low_rank.choice}) multiply out to {list(product.shape)}, the dense "
+            f"weight has {layer.taps} taps: use layer_sum=False"
         )
-    return spread.transpose(0, 1).reshape(layer.groups, out, into, layer.taps)
+    return product
 
 
 def _replaced(model: nn.Module, teacher: nn.Module) -> Iterator[tuple[str, LowRank, nn.Module]]:

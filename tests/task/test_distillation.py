@@ -193,7 +193,7 @@ def test_factors_of_another_kernel_are_refused_by_name() -> None:
     net = nn.Sequential(nn.Conv2d(2, 3, 3))
     smaller = LowRank(Choice("own", (2,)), [nn.Conv2d(2, 2, 1), nn.Conv2d(2, 3, 1)])
     with pytest.raises(
-        InvalidInputError, match=r"'0' \(own.*\) multiply out to a kernel \[1, 1\], the dense one is \[3, 3\]"
+        InvalidInputError, match=r"'0' \(own.*\) multiply out to \[1, 3, 2, 1\], the dense weight has 9 taps"
     ):
         multiplied_out(smaller, Layer.of("0", net[0]))
 

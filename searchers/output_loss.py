@@ -1,0 +1,168 @@
+"""The error of the whole network's outputs under mixed weights: a loss that is no sum over layers (ours).
+
+    L(p) = || f(x; W_mix(p)) - f(x; W) ||^2 / || f(x; W) - mean ||^2      over a batch of unlabelled inputs
+
+with the logits f of the dense network. Batch norms use the batch's statistics on both sides, as if recalibrated.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from rank_search.errors import InvalidInputError
+from rank_search.space import RankPlan
+from rank_search.space.decomposition import FloatArray
+from rank_search.space.factor_modules import weight_for
+from rank_search.space.multiplied import multiplied
+from rank_search.space.options import LayerOptions
+from rank_search.space.running import device_of
+from rank_search.task import Task
+from rank_search.task.recalibration import BatchNorm
+
+from .batch_stream import BatchStream
+from .mode_spectra import ModeSpectra, spectra_of
+from .nested_mixture import LayerMixture
+
+SEPARATE = 64
+"""How many options of forms without singular values a layer may have: each is held as a whole weight."""
+SCORED = 256
+"""Images that plans are scored on."""
+
+
+class OutputLoss:
+    """The loss and its gradient in p, on the task's metered training batches, without their labels.
+
+    Args:
+        task: with data; its space measures errors of the weights.
+        mixtures: of the layers.
+        batch_size: images of a gradient.
+        seed: of the batches.
+
+    Attributes:
+        stream: where batches come from.
+        value: the loss of the last gradient.
+
+    Raises:
+        InvalidInputError: if a layer has too many options that are not nested, or the space has another metric.
+    """
+
+    def __init__(self, task: Task, mixtures: Sequence[LayerMixture], batch_size: int, seed: int) -> None:
+        assert task.data is not None
+        self.stream = BatchStream(task, batch_size, seed)
+        self.value = 0.0
+        self._task, self._device = task, device_of(task.model)
+        self._model = copy.deepcopy(task.model).eval().requires_grad_(False)
+        for module in self._model.modules():
+            if isinstance(module, BatchNorm):
+                module.train()
+        self._layers = [
+            _MixedWeight(options, mixture, self._device)
+            for options, mixture in zip(task.space.layers, mixtures, strict=True)
+        ]
+        images = next(task.data.batches(task.data.train.subset(SCORED, seed=0), SCORED))[0]
+        self._scored = images.to(self._device)
+
+    def gradient(self, probabilities: Sequence[FloatArray]) -> list[FloatArray]:
+        """dL/dp of every layer on the next batch.
+
+        Raises:
+            LimitReached: if the batch would pass a limit of the task.
+        """
+        inputs = self.stream.next()[0].to(self._device)
+        leaves = [torch.tensor(p, dtype=torch.float32, device=self._device, requires_grad=True) for p in probabilities]
+        loss = self._loss(inputs, [layer.mixed(p) for layer, p in zip(self._layers, leaves, strict=True)])
+        self.value = float(loss.detach())
+        return [gradient.double().cpu().numpy() for gradient in torch.autograd.grad(loss, leaves)]
+
+    def of_plan(self, plan: RankPlan) -> float:
+        """The loss of a plan on a fixed batch.
+
+        Raises:
+            LimitReached: if it would pass a limit of the task.
+        """
+        self._task.meter.charge(samples_forward=2 * len(self._scored))
+        rows = self._task.space.indices(plan)
+        with torch.no_grad():
+            weights = [layer.single(int(row)) for layer, row in zip(self._layers, rows, strict=True)]
+            return float(self._loss(self._scored, weights))
+
+    def _loss(self, inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        replaced = {}
+        for layer, weight in zip(self._layers, weights, strict=True):
+            module = self._model.get_submodule(layer.name)
+            replaced[f"{layer.name}.weight"] = weight_for(module, weight)
+        with torch.no_grad():
+            wanted = self._model(inputs)
+        found = functional_call(self._model, replaced, (inputs,))
+        spread: Tensor = (wanted - wanted.mean(0)).square().sum().clamp_min(1e-12)
+        loss: Tensor = (found - wanted).square().sum() / spread
+        return loss
+
+
+class _MixedWeight:
+    """One layer's weight as a function of p, canonical, float32."""
+
+    def __init__(self, options: LayerOptions, mixture: LayerMixture, device: torch.device) -> None:
+        if options.weight.whitening is not None:
+            raise InvalidInputError("objective='outputs' measures outputs itself: use a space with errors: weight")
+        self.name, self._options, self._device = options.layer.name, options, device
+        self._dense = self._on(options.weight.plain)
+        self._parts: list[tuple[Tensor, Callable[[Tensor], Tensor]]] = []
+        rows = mixture.rows
+        at_dense = np.flatnonzero(rows == 0)
+        self._parts.append((self._places(at_dense), lambda p: p.sum() * self._dense))
+        loose: list[int] = []
+        for position, form in enumerate(options.forms):
+            inside = np.flatnonzero((rows > 0) & (options.form[rows] == position))
+            kind = spectra_of(form)
+            if kind is None:
+                loose += inside.tolist()
+            elif len(inside):
+                spectra = kind(form, options.layer, options.weight.plain)  # type: ignore[call-arg]
+                ranks = self._places(options.ranks[rows[inside], : len(form.modes)])
+                self._parts.append((self._places(inside), _held_by(spectra, ranks, self._on)))
+        if len(loose) > SEPARATE:
+            raise InvalidInputError(
+                f"objective='outputs' holds every option of forms such as cp as a whole weight: layer {self.name!r} "
+                f"has {len(loose)}, at most {SEPARATE} are allowed; set max_options, or leave such forms out"
+            )
+        if loose:
+            weights = torch.stack([self.single(int(row)) for row in rows[loose]])
+            self._parts.append((self._places(np.array(loose)), lambda p: torch.einsum("n,ngoit->goit", p, weights)))
+
+    def mixed(self, p: Tensor) -> Tensor:
+        """``sum_r p_r What_r``, ``[groups, Co / groups, Ci / groups, taps]``."""
+        total: Tensor = sum((part(p[places]) for places, part in self._parts), torch.zeros_like(self._dense))
+        return total
+
+    def single(self, row: int) -> Tensor:
+        """The weight of one option."""
+        if row == 0:
+            return self._dense
+        return self._on(multiplied(self._options.factors(row), self._options.layer.groups))
+
+    def _on(self, tensor: Tensor) -> Tensor:
+        return tensor.to(device=self._device, dtype=torch.float32)
+
+    def _places(self, places: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Tensor:
+        return torch.from_numpy(places).to(self._device)
+
+
+def _held_by(spectra: ModeSpectra, ranks: Tensor, on: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """From p of nested options to their mixture: every component weighs the probability of the options that hold it."""
+    shape = tuple(values.shape[1] + 1 for values in spectra.values)
+    moved = spectra.moved(on)
+
+    def mixed(p: Tensor) -> Tensor:
+        held = torch.zeros(shape, device=p.device).index_put(tuple(ranks.T), p, accumulate=True)
+        for axis in range(len(shape)):
+            held = held.flip(axis).cumsum(axis).flip(axis).narrow(axis, 1, shape[axis] - 1)
+        return moved.weighed(held)
+
+    return mixed
