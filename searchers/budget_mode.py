@@ -9,7 +9,7 @@ import numpy as np
 
 from rank_search.errors import DataError
 from rank_search.searching import Proposal
-from rank_search.searching.option_values import one_of, whole
+from rank_search.searching.option_values import boolean, one_of, whole
 from rank_search.space import METRICS, RankPlan
 from rank_search.space.decomposition import FloatArray
 from rank_search.task import Task
@@ -53,13 +53,13 @@ class BudgetMode:
         self,
         task: Task,
         seed: int,
-        rounds: int = 24,
+        rounds: int = 16,
         iterations: int = 12,
         polish: bool = True,
         objective: str = "weights",
         batch_size: int = 64,
     ) -> None:
-        self._task, self._seed, self._polish = task, seed, polish
+        self._task, self._seed, self._polish = task, seed, boolean("polish", polish)
         self._rounds = whole("rounds", rounds, 2)
         self._iterations = whole("iterations", iterations, 1)
         self._batch_size = whole("batch_size", batch_size, 2)
@@ -83,16 +83,16 @@ class BudgetMode:
         relaxation = self._made()
         relaxation.run_round()
         chosen = space.plan(relaxation.rows)
-        plan = space.project(chosen, budget)
-        values = errors if self._outputs is None else self._slopes(relaxation)
-        polished = space.improve(values, budget, chosen, relaxation.multiplier) if self._polish else plan
-        if self._outputs is None:
-            score, plan = self._weight_error(errors, polished), polished
-        else:
-            score = self._outputs.of_plan(plan)
-            other = self._outputs.of_plan(polished) if polished != plan else score
-            score, plan = (other, polished) if other < score else (score, plan)
-        return Proposal(plan, score, info=self._info(relaxation))
+        plans: list[RankPlan] = []
+        if not self._polish or self._outputs is not None:
+            plans.append(space.project(chosen, budget, errors))
+        if self._polish:
+            values = errors if self._outputs is None else self._slopes(relaxation)
+            plans.append(space.improve(values, budget, chosen, relaxation.multiplier))
+        plans = list(dict.fromkeys(plans))
+        scores = [self._score(plan, errors) for plan in plans]
+        best = int(np.argmin(scores))
+        return Proposal(plans[best], scores[best], info=self._info(relaxation))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -153,7 +153,10 @@ class BudgetMode:
             found.append(values)
         return found
 
-    def _weight_error(self, errors: Sequence[FloatArray], plan: RankPlan) -> float:
+    def _score(self, plan: RankPlan, errors: Sequence[FloatArray]) -> float:
+        """The error of the outputs, or the sum of relative weight errors."""
+        if self._outputs is not None:
+            return self._outputs.of_plan(plan)
         rows = self._task.space.indices(plan)
         return sum(float(error[row]) for error, row in zip(errors, rows, strict=True))
 

@@ -7,7 +7,8 @@ the paper, whose optimum mixes options that no single one can replace; at t = 1 
 single options. From round to round t rises from 0 to 1 and the temperature tau falls. A step moves the logits part of
 the way to the fixed point ``p_l = softmax(-(grad f_t + mu c_l) / tau)``; the multipliers of the augmented Lagrangian
 follow ``mu <- max(0, mu + rho h)`` with the relative violation h and, as penalty, the inverse of the dual's curvature,
-``rho = tau / sum_l Var_p(c_l / B)``.
+``rho = tau / sum_l Var_p(c_l / B)``. As p comes to stand on single options the curvature goes to 0 and the
+multipliers swing, which tries different plans; after the last round they are solved for exactly.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Gradient = Callable[[Sequence[FloatArray], float], list[FloatArray]]
 """From p of every layer, and t, to the gradient of what is minimised in p of every layer."""
 
 FIRST_TAU, LAST_TAU = 0.1, 1e-5
+SWEEPS, BISECTIONS = 5, 60
 DAMPING = 0.3
 REACH, FLOOR = 0.2, 0.01
 """A step changes a multiplier by at most so much of it; from so much per layer on it counts as at least that."""
@@ -61,7 +63,7 @@ class BudgetRelaxation:
         damping: float = DAMPING,
     ) -> None:
         self._mixtures, self._rounds, self._iterations = mixtures, rounds, iterations
-        self._last_tau, self._damping = last_tau, damping
+        self._last_tau, self._damping, self._exact = last_tau, damping, gradient is None
         self._gradient = gradient or self._weights_gradient
         limits = budget.limits(space.dense_cost)
         room = np.array([limits[metric] - space.fixed_cost[metric] for metric in budget.metrics], dtype=np.float64)
@@ -89,8 +91,12 @@ class BudgetRelaxation:
 
     @property
     def violation(self) -> float:
-        """The greatest relative excess of an expected cost over the budget; 0 where there is none."""
-        return max(0.0, float(self._excess(self.probabilities).max()))
+        """How far an expected cost is from where an optimum has it, relative to the budget; the worst metric's.
+
+        An optimum has it at the budget where the multiplier is positive, and not above it elsewhere.
+        """
+        excess = self._excess(self.probabilities)
+        return float(np.where(self.multiplier > 0, np.abs(excess), np.maximum(excess, 0.0)).max())
 
     @property
     def schedule(self) -> tuple[float, float]:
@@ -114,6 +120,30 @@ class BudgetRelaxation:
                 moved = (1 - self._damping) * self._logits[i] - self._damping * gradient / tau
                 self._logits[i] = moved - moved.max()
         self.round += 1
+        if self.round >= self._rounds and self._exact:
+            self._settle()
+
+    def _settle(self) -> None:
+        """The multipliers that meet the budget at the last slopes and temperature, by bisection, one after the other."""
+        tau = self._last_tau
+        for _ in range(1 if len(self.multiplier) == 1 else SWEEPS):
+            for metric in range(len(self.multiplier)):
+                low, high = 0.0, 2 * float(self.multiplier[metric]) + 1e-3
+                while self._settled(metric, high, tau) > 0 and high < 1e9:
+                    low, high = high, 2 * high
+                if self._settled(metric, 0.0, tau) <= 0:
+                    high = 0.0
+                for _ in range(BISECTIONS if high else 0):
+                    middle = (low + high) / 2
+                    low, high = (middle, high) if self._settled(metric, middle, tau) > 0 else (low, middle)
+                self._settled(metric, high, tau)
+
+    def _settled(self, metric: int, multiplier: float, tau: float) -> float:
+        """Moves p to where it belongs under a multiplier; returns the metric's excess there."""
+        self.multiplier = np.where(np.arange(len(self.multiplier)) == metric, multiplier, self.multiplier)
+        for i, costs in enumerate(self._costs):
+            self._logits[i] = -(self.slopes[i] + costs @ self.multiplier) / tau
+        return float(self._excess(self.probabilities)[metric])
 
     def state_dict(self) -> dict[str, Any]:
         return {"round": self.round, "multiplier": self.multiplier, "logits": list(self._logits)}

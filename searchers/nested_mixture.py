@@ -46,7 +46,7 @@ class Block(ABC):
 
     @abstractmethod
     def gradient(self, p: FloatArray) -> FloatArray:
-        """Its gradient in p."""
+        """Its gradient in p; where no option has any mass, towards each alone."""
 
 
 class Chain(Block):
@@ -59,6 +59,7 @@ class Chain(Block):
 
     def __init__(self, inside: IntArray, errors: FloatArray) -> None:
         super().__init__(inside)
+        self._errors = errors
         self._steps, self._rest = errors[:-1] - errors[1:], float(errors[-1])
 
     def error(self, p: FloatArray) -> float:
@@ -67,7 +68,9 @@ class Chain(Block):
         return float((below**2) @ self._steps) / max(mass, LEAST_MASS) + mass * self._rest
 
     def gradient(self, p: FloatArray) -> FloatArray:
-        mass = max(float(p.sum()), LEAST_MASS)
+        mass = float(p.sum())
+        if mass < LEAST_MASS:
+            return self._errors
         share = np.cumsum(p)[:-1] / mass
         above = np.append(np.cumsum((2 * share * self._steps)[::-1])[::-1], 0.0)
         return above - float((share**2) @ self._steps) + self._rest
@@ -108,6 +111,7 @@ class Grid(Block):
         self._flat = np.ravel_multi_index(self._places, kept.shape)
         self._cells: FloatArray = np.diff(np.diff(kept, axis=0), axis=1)
         self._rest = max(energy - float(self._cells.sum()), 0.0)
+        self._errors: FloatArray = np.maximum(energy - kept[self._places], 0.0)
 
     def error(self, p: FloatArray) -> float:
         mass = float(p.sum())
@@ -115,7 +119,9 @@ class Grid(Block):
         return float((missing**2 * self._cells).sum()) / max(mass, LEAST_MASS) + mass * self._rest
 
     def gradient(self, p: FloatArray) -> FloatArray:
-        mass = max(float(p.sum()), LEAST_MASS)
+        mass = float(p.sum())
+        if mass < LEAST_MASS:
+            return self._errors
         share = 1 - self._held(p) / mass
         weighted = 2 * share * self._cells
         inside = np.zeros(self._shape)

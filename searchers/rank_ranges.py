@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rank_search.errors import InvalidInputError
-from rank_search.searching.option_values import positive, whole
+from rank_search.searching.option_values import boolean, positive, whole
 from rank_search.space.decomposition import Decomposition
 from rank_search.space.layer import Layer
 from rank_search.space.options import LayerOptions
@@ -54,6 +54,7 @@ class Schedule:
     def __post_init__(self) -> None:
         for option in ("lowest", "highest", "step"):
             whole(option, getattr(self, option), 1)
+        boolean("tied", self.tied)
         if self.highest < self.lowest:
             raise InvalidInputError(
                 f"lowest={self.lowest} and highest={self.highest} leave no candidate rank: highest is at least lowest"

@@ -45,6 +45,17 @@ def fraction(option: str, value: Any) -> float:
     return float(value)
 
 
+def boolean(option: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        InvalidInputError: if it is neither.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{option}={value!r} is not allowed: it is true or false")
+    return value
+
+
 def whole(option: str, value: Any, least: int) -> int:
     """A whole number, at least ``least``.
 

@@ -83,7 +83,7 @@ def improve(
     """A feasible selection near a given one: repaired, filled up, improved by exchanges; no bound, no proof.
 
     Args:
-        values, costs, capacity: as in :func:`solve`; finite at ``start``.
+        values, costs, capacity: as in :func:`solve`.
         start: per layer the option to start from.
         multiplier: ``[metrics]``, value per cost as a fraction of its capacity: exchanges look only at options of least
             value plus cost at that price.
@@ -117,13 +117,18 @@ class _Problem:
         self.scale = np.maximum(self.capacity, 1.0)
 
     def rows_of(self, start: IntArray, values: Sequence[FloatArray], costs: Sequence[FloatArray]) -> IntArray:
-        """The rows of given options; for one that was left out, the row of least value that costs no more."""
+        """The rows of given options; for one that was left out, that of least value no dearer, or else the cheapest."""
         rows = []
         for layer, option in enumerate(start.tolist()):
             inside = np.arange(self.starts[layer], self.starts[layer] + self.counts[layer])
             no_dearer = inside[(self.costs[inside] <= costs[layer][option]).all(1)]
             exact = inside[self.option[inside] == option]
-            rows.append(exact[0] if len(exact) else no_dearer[np.argmin(self.values[no_dearer])])
+            if len(exact):
+                rows.append(exact[0])
+            elif len(no_dearer):
+                rows.append(no_dearer[np.argmin(self.values[no_dearer])])
+            else:
+                rows.append(inside[np.argmin((self.costs[inside] / self.scale).sum(1))])
         return np.array(rows, dtype=np.int64)
 
     def least(self, score: FloatArray) -> IntArray:

@@ -238,7 +238,7 @@ class RankSpace:
         columns, capacity = self._bounds(budget)
         costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
         found = improve(values, costs, capacity, self.indices(start), multiplier)
-        return self.project(start, budget) if found is None else self.plan(found)
+        return self.project(start, budget, values) if found is None else self.plan(found)
 
     def _bounds(self, budget: Budget) -> tuple[list[int], FloatArray]:
         """Columns of the bounded metrics and what the budget leaves the layers of each."""
@@ -287,19 +287,24 @@ class RankSpace:
             raise PlanError(f"an encoded plan is a finite vector of length {self.width}, not {vector.shape}")
         return self.plan(moves.decode(self.layers, vector))
 
-    def project(self, plan: RankPlan, budget: Budget) -> RankPlan:
+    def project(self, plan: RankPlan, budget: Budget, values: Sequence[FloatArray] | None = None) -> RankPlan:
         """The plan itself if it meets the budget, else a plan near it that does.
 
         Near is in the coordinates of :meth:`encode`: the sum over layers of squared steps; changing a layer's
         form costs a fixed price plus the squared relative change of its parameters. It is a knapsack with that
-        distance as its value.
+        distance as its value. Options whose ``values`` are not finite (errors of fits that failed) are not taken.
         """
         rows = self.indices(plan)
         limits = budget.limits(self.dense_cost)
         cost = dict(zip(METRICS, self.costs(rows[None])[0], strict=True))
-        if all(cost[metric] <= limit for metric, limit in limits.items()):
+        allowed = [np.isfinite(v) for v in values or [np.zeros(len(options)) for options in self.layers]]
+        taken = all(ok[row] for ok, row in zip(allowed, rows, strict=True))
+        if taken and all(cost[metric] <= limit for metric, limit in limits.items()):
             return self.plan(rows)
-        steps = [moves.distances(options, row) for options, row in zip(self.layers, rows, strict=True)]
+        steps = [
+            np.where(ok, moves.distances(options, row), np.inf)
+            for options, row, ok in zip(self.layers, rows, allowed, strict=True)
+        ]
         return self.plan(self.minimise(steps, budget).indices)
 
     def random_plan(self, rng: np.random.Generator, budget: Budget) -> RankPlan:

@@ -19,12 +19,12 @@ def test_installed_configs_are_valid_by_name(name: str) -> None:
     assert load_config(name).name == name
 
 
-def test_the_quickstart_is_two_budgets_four_searchers_three_seeds() -> None:
+def test_the_quickstart_is_two_budgets_six_searchers_three_seeds() -> None:
     config = load_config("quickstart")
     cells = expand(config)
-    assert len(cells) == len({cell.id for cell in cells}) == 24
+    assert len(cells) == len({cell.id for cell in cells}) == 36
     assert {str(cell.budget) for cell in cells} == {"macs=0.5", "macs=0.25"}
-    assert {cell.searcher.title for cell in cells} == {"uniform", "random", "knapsack", "tpe"}
+    assert {cell.searcher.title for cell in cells} == {"uniform", "random", "knapsack", "tpe", "batude", "relaxation"}
     assert config.tasks["digits"].space.forms == ["tucker2", "svd_spatial", "svd_grouped", "cp"]
 
 

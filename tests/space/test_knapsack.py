@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, milp
 
-from rank_search.space.knapsack import Solution, solve
+from rank_search.space.knapsack import Solution, improve, solve
 from rank_search.space.knapsack_finish import finish
 
 Floats = NDArray[np.float64]
@@ -296,3 +297,103 @@ def test_two_tight_capacities_at_once_are_met_whenever_they_can_be() -> None:
         solution = solve(values, costs, capacity)
         assert solution is not None
         assert (sum(cost[i] for cost, i in zip(costs, solution.indices, strict=True)) <= capacity).all()
+
+
+# -- improving a given selection ---------------------------------------------------------------------------------------
+
+
+def drawn_start(instance: Instance, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, 7]).integers([len(value) for value in instance[0]])
+
+
+def totals(instance: Instance, rows: NDArray[np.int64]) -> tuple[float, Floats]:
+    value = float(sum(layer[row] for layer, row in zip(instance[0], rows, strict=True)))
+    return value, np.sum([cost[row] for cost, row in zip(instance[1], rows, strict=True)], axis=0)
+
+
+@pytest.mark.parametrize("kind", ["any", "convex", "linear"])
+@pytest.mark.parametrize("metrics", [1, 2])
+def test_an_improved_selection_fits_and_is_never_worse_than_a_start_that_fits(kind: str, metrics: int) -> None:
+    fitting = over = 0
+    for seed in range(100):
+        instance = random_instance(kind, metrics, seed)
+        start = drawn_start(instance, seed)
+        before, spent = totals(instance, start)
+        fits = bool((spent <= instance[2]).all())
+        found = improve(*instance, start, np.zeros(metrics))
+        fitting, over = fitting + fits, over + (not fits)
+        if found is None:  # several capacities at once: greedy repair may fail
+            assert metrics > 1
+            assert not fits
+            continue
+        after, spent = totals(instance, found)
+        assert (spent <= instance[2]).all()
+        assert not fits or after <= before + 1e-12
+    assert min(fitting, over) > 10
+
+
+@pytest.mark.parametrize(("metrics", "exact", "gap"), [(1, 0.7, 0.05), (2, 0.6, 0.1)])
+def test_from_any_start_it_is_near_the_optimum_of_small_instances(metrics: int, exact: float, gap: float) -> None:
+    gaps = []
+    for seed in range(150):
+        instance = random_instance("convex", metrics, seed)
+        found = improve(*instance, drawn_start(instance, seed), np.full(metrics, 1.0))
+        if found is not None:
+            best = brute_force(*instance) or 0.0
+            gaps.append((totals(instance, found)[0] - best) / max(best, 1e-2))
+    assert min(gaps) > -1e-9
+    assert len(gaps) > 100
+    assert np.mean(np.array(gaps) < 1e-9) > exact
+    assert np.mean(gaps) < gap
+
+
+@pytest.mark.parametrize("metrics", [1, 2])
+def test_no_change_of_one_or_two_layers_betters_what_it_returns(metrics: int) -> None:
+    for seed in range(40):
+        instance = random_instance("any", metrics, seed)
+        found = improve(*instance, drawn_start(instance, seed), np.ones(metrics))
+        if found is None:
+            continue
+        changes = [(layer, row) for layer, options in enumerate(instance[0]) for row in range(len(options))]
+        for (one, a), (other, b) in itertools.product(changes, repeat=2):
+            changed = found.copy()
+            changed[[one, other]] = a, b
+            total, cost = totals(instance, changed)
+            assert total >= totals(instance, found)[0] - 1e-9 or (cost > instance[2]).any()
+
+
+@pytest.mark.parametrize("metrics", [1, 2])
+@pytest.mark.parametrize("room", [5, 9, 11])
+def test_a_start_that_others_beat_leads_to_the_optimum_of_two_layers(metrics: int, room: int) -> None:
+    costs = [array([9, 9], [3, 3], [4, 4])[:, :metrics], array([8, 8], [2, 2], [6, 6])[:, :metrics]]
+    instance = [array(0, 1, 5), array(0, 2, 2)], costs, array(*[room] * metrics)
+    found = improve(*instance, np.array([2, 2]), np.ones(metrics))
+    assert found is not None
+    assert (totals(instance, found)[1] <= room).all()
+    assert totals(instance, found)[0] == brute_force(*instance)
+
+
+@pytest.mark.parametrize("metrics", [1, 2])
+def test_a_forbidden_option_is_never_taken(metrics: int) -> None:
+    rng = np.random.default_rng(9)
+    for seed in range(60):
+        values, costs, capacity = random_instance("any", metrics, seed)
+        start = drawn_start((values, costs, capacity), seed)
+        for layer, value in enumerate(values):
+            kept = (rng.random(len(value)) > 0.4) | (np.arange(len(value)) == start[layer])
+            values[layer] = np.where(kept, value, np.inf)
+        found = improve(values, costs, capacity, start, np.ones(metrics))
+        assert found is None or np.isfinite(totals((values, costs, capacity), found)[0])
+
+
+@pytest.mark.parametrize(("metrics", "allowed"), [(1, 0.02), (2, 0.05)])
+def test_from_dense_it_comes_near_the_optimum_again_and_again_and_changes_nothing(metrics: int, allowed: float) -> None:
+    for seed in range(3):
+        instance, untouched = (spectral_instance(12, metrics, seed) for _ in range(2))
+        found, again = (improve(*instance, np.zeros(12, np.int64), np.full(metrics, 5.0)) for _ in range(2))
+        assert found is not None
+        assert np.array_equal(found, again)
+        assert all(map(np.array_equal, instance[0] + instance[1], untouched[0] + untouched[1]))
+        value, spent = totals(instance, found)
+        assert (spent <= instance[2]).all()
+        assert -1e-9 <= value / by_milp(*instance) - 1 <= allowed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from measured import build_option, cost, macs, squared_error
+from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, milp
 from small_nets import (
     CONV_NET_INPUT,
@@ -268,3 +270,43 @@ def test_a_plan_of_another_model_or_space_is_refused_with_the_layer(plan: dict[s
             refuses(RankPlan.from_json(plan))
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+# -- improving a plan --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [Budget(macs=0.7), Budget(params=0.6), Budget(params=0.7, macs=0.8)], ids=str)
+def test_an_improved_plan_is_within_the_budget_no_worse_than_its_start_and_near_the_best(budget: Budget) -> None:
+    space = space_of(Tiny(), TINY_INPUT)
+    errors, rng = space.relative_errors(), np.random.default_rng(0)
+    lost = {plan: value_of(space, errors, plan) for plan in space.feasible_plans(budget)}
+    best, gaps = min(lost.values()), []
+    for _ in range(60):
+        start = any_plan(space, rng)
+        found = space.improve(errors, budget, start, np.ones(len(budget.metrics)))
+        assert space.admit(found, budget)
+        assert found == space.improve(errors, budget, start, np.ones(len(budget.metrics)))
+        assert lost[found] <= lost.get(start, np.inf) + 1e-12
+        gaps.append(lost[found] / best - 1)
+    assert min(gaps) > -1e-9
+    assert np.mean(np.array(gaps) < 1e-9) > 0.7
+    assert np.mean(gaps) < 0.1
+
+
+@pytest.mark.parametrize("budget", [Budget(macs=0.7), Budget(params=0.7, macs=0.8)], ids=str)
+def test_from_a_start_with_a_forbidden_option_it_finds_a_plan_without(budget: Budget) -> None:
+    space, rng = space_of(Tiny(), TINY_INPUT), np.random.default_rng(1)
+    errors = space.relative_errors()
+    for _ in range(30):
+        start = any_plan(space, rng)
+        values = [error.copy() for error in errors]
+        for value, row in zip(values, space.indices(start), strict=True):
+            if row:
+                value[row] = np.inf
+        found = space.improve(values, budget, start, np.ones(len(budget.metrics)))
+        assert space.admit(found, budget)
+        assert np.isfinite(value_of(space, values, found))
+
+
+def value_of(space: RankSpace, values: Sequence[NDArray[np.float64]], plan: RankPlan) -> float:
+    return float(sum(value[row] for value, row in zip(values, space.indices(plan), strict=True)))
