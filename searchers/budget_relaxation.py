@@ -124,7 +124,7 @@ class BudgetRelaxation:
             self._settle()
 
     def _settle(self) -> None:
-        """The multipliers that meet the budget at the last slopes and temperature, by bisection, one after the other."""
+        """The multipliers that meet the budget at the last slopes and temperature, by bisection in turn."""
         tau = self._last_tau
         for _ in range(1 if len(self.multiplier) == 1 else SWEEPS):
             for metric in range(len(self.multiplier)):
