@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rank_search.space.running import device_of
 from rank_search.task import Task
 
 
@@ -41,7 +42,7 @@ class BatchStream:
         self._drawn, self._batches = drawn, None
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """The next batch: float32 ``[B, C, H, W]`` and int64 ``[B]``.
+        """The next batch, where the task's model is: float32 ``[B, C, H, W]`` and int64 ``[B]``.
 
         Raises:
             LimitReached: if it would pass a limit of the task.
@@ -50,9 +51,10 @@ class BatchStream:
         if self._batches is None or not done:
             generator = torch.Generator().manual_seed(mixed_seed(self._seed, 0, epoch))
             self._batches = self._task.train_batches(generator, self._batch_size, skip=done)
-        batch = next(self._batches)
+        inputs, labels = next(self._batches)
         self._drawn += 1
-        return batch
+        device = device_of(self._task.model)
+        return inputs.to(device), labels.to(device)
 
 
 def mixed_seed(*numbers: int) -> int:

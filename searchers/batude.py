@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.errors import EvaluationError, InvalidInputError, LimitReached
 from rank_search.searching import Proposal, Searcher
 from rank_search.searching.option_values import fraction, one_of, positive, whole
 from rank_search.space.decomposition import FloatArray
@@ -40,7 +40,7 @@ class Batude(Searcher):
 
     Args:
         epochs: passes over the training set; None takes half of the task's fine-tune, at least one.
-        period: epochs between Z-steps.
+        period: epochs between Z-steps; None is one, or a quarter of all epochs where they are fewer than four.
         rho: weight of the proximal term.
         lr: learning rate; None is 0.01 from a pretrained network and 0.1 from scratch.
         schedule, optimiser, batch_size, accumulate, clip, precision, distill: see :class:`TrainingOptions`.
@@ -70,7 +70,7 @@ class Batude(Searcher):
         *,
         seed: int,
         epochs: int | None = None,
-        period: float = 1.0,
+        period: float | None = None,
         rho: float = 1e-3,
         lr: float | None = None,
         schedule: str = "cosine",
@@ -107,7 +107,7 @@ class Batude(Searcher):
         self._rho, self._patience = positive("rho", rho), patience
         if patience is not None:
             whole("patience", patience, 1)
-        weight = fraction("gradient_weight", gradient_weight) if by_gradient else 0.0
+        weight = fraction("gradient_weight", gradient_weight) * by_gradient
         if fraction("decay", decay) == 1:
             raise InvalidInputError("decay=1 is not allowed: the average would never see a gradient")
         self._layers = gated_layers(task.space, task.budget, form)
@@ -118,7 +118,8 @@ class Batude(Searcher):
             _reinitialise(self._model, seed)
         self._training = OneShotTraining(task, self._model, options, seed)
         self._scores = GradientScores(self._layers, self._model, decay) if by_gradient else None
-        self._period = positive("period", period) * self._training.steps_per_epoch
+        between = min(1.0, max(1, options.epochs) / 4) if period is None else positive("period", period)
+        self._period = between * self._training.steps_per_epoch
         self._frozen_from = (1 - fraction("freeze", freeze)) * self._training.total
         self._last_good: dict[str, Tensor] = {}
         self._stable, self._over = 0, False
@@ -149,14 +150,18 @@ class Batude(Searcher):
 
     def step(self) -> Proposal:
         loss, lr = None, None
+        self.task.meter.charge(decompositions=len(self._layers))
         if self._z_steps:
-            lr = self._training.lr
+            lr, start = self._training.lr, self._training.step
             try:
                 loss = self._train()
             except EvaluationError as error:
                 return self._stopped(str(error))
+            except LimitReached:
+                if self._training.step == start:
+                    raise
+                self._over = True  # one more Z-step with what was trained
         before = dict(self._split.ranks)
-        self.task.meter.charge(decompositions=len(self._layers))
         scores = None if self._scores is None else self._scores.values
         plan = self._split.split(self._weights(), scores, self._training.step > self._frozen_from)
         self.task.admit(plan)
@@ -174,6 +179,7 @@ class Batude(Searcher):
             "scores": None if self._scores is None else self._scores.state_dict(),
             "stable": self._stable,
             "over": self._over,
+            "gave_up": self.gave_up,
             "z_steps": self._z_steps,
         }
 
@@ -186,6 +192,7 @@ class Batude(Searcher):
         if self._scores is not None:
             self._scores.load_state_dict(state["scores"])
             self._scores.follow(self._split.bases)
+        self.gave_up = state["gave_up"]
         self._stable, self._over, self._z_steps = int(state["stable"]), bool(state["over"]), int(state["z_steps"])
 
     def _train(self) -> float:
@@ -208,8 +215,8 @@ class Batude(Searcher):
         """The last good plan, as a failure that says why nothing better follows."""
         self._over = True
         self._model.load_state_dict(self._last_good)
-        why = f"{why}; the search ends with the ranks and weights of the last Z-step; lower lr or rho, or set clip"
-        return Proposal(self._split.plan(), failure=why)
+        self.gave_up = f"{why}; the ranks and weights of the last Z-step are kept; lower lr or rho, or set clip"
+        return Proposal(self._split.plan(), failure=self.gave_up)
 
     def _weights(self) -> dict[str, Tensor]:
         """The canonical weights of the gated layers, float64 on the CPU."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rank_search.errors import DataError
+from rank_search.errors import DataError, EvaluationError
 from rank_search.searching import Proposal
 from rank_search.searching.option_values import boolean, one_of, whole
 from rank_search.space import METRICS, RankPlan
@@ -72,16 +72,31 @@ class BudgetMode:
         self._relaxation: BudgetRelaxation | None = None
         self._outputs: OutputLoss | None = None
         self._average: list[FloatArray] = []
+        self._plan: RankPlan | None = None
+        self.gave_up: str | None = None
 
     @property
     def done(self) -> bool:
+        if self.gave_up is not None:
+            return True
         return self._relaxation is not None and self._relaxation.round >= self._rounds
 
     def step(self) -> Proposal:
         space, budget = self._task.space, self._task.budget
         errors = self._task.relative_errors()
         relaxation = self._made()
-        relaxation.run_round()
+        try:
+            relaxation.run_round()
+            plan, score = self._best_plan(relaxation, errors)
+        except EvaluationError as error:
+            self.gave_up = f"round {relaxation.round + 1}: {error}; use objective='weights', or look at the images"
+            return Proposal(self._plan or space.project(space.dense, budget, errors), failure=self.gave_up)
+        self._plan = plan
+        return Proposal(plan, score, info=self._info(relaxation))
+
+    def _best_plan(self, relaxation: BudgetRelaxation, errors: Sequence[FloatArray]) -> tuple[RankPlan, float]:
+        """What is most probable, projected or polished, and its score."""
+        space, budget = self._task.space, self._task.budget
         chosen = space.plan(relaxation.rows)
         plans: list[RankPlan] = []
         if not self._polish or self._outputs is not None:
@@ -92,17 +107,21 @@ class BudgetMode:
         plans = list(dict.fromkeys(plans))
         scores = [self._score(plan, errors) for plan in plans]
         best = int(np.argmin(scores))
-        return Proposal(plans[best], scores[best], info=self._info(relaxation))
+        return plans[best], scores[best]
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "relaxation": None if self._relaxation is None else self._relaxation.state_dict(),
             "average": list(self._average),
+            "plan": None if self._plan is None else self._plan.to_dict(),
+            "gave_up": self.gave_up,
             "drawn": None if self._outputs is None else self._outputs.stream.drawn,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._relaxation, self._average = None, list(state["average"])
+        self._plan = None if state["plan"] is None else RankPlan.from_json(state["plan"])
+        self.gave_up = state["gave_up"]
         if state["relaxation"] is not None:
             self._made().load_state_dict(state["relaxation"])
         if self._outputs is not None:

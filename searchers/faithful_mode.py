@@ -69,11 +69,11 @@ class FaithfulMode:
         self._stream = BatchStream(task, whole("batch_size", batch_size, 2), seed) if by_data else None
         self._round: Superposition | None = None
         self._plan: RankPlan | None = None
-        self._over = False
+        self.gave_up: str | None = None
 
     @property
     def done(self) -> bool:
-        return self._over or self._ranges.done
+        return self.gave_up is not None or self._ranges.done
 
     def step(self) -> Proposal:
         number = self._ranges.rounds + 1
@@ -85,8 +85,8 @@ class FaithfulMode:
             self._round.run(CHUNK, self._network_loss())
             proposal = self._proposal(self._round, number)
         except EvaluationError as error:
-            self._over = True
-            return Proposal(self._plan or self._projected({})[0], failure=f"round {number}: {error}")
+            self.gave_up = f"round {number}: {error}"
+            return Proposal(self._plan or self._projected({})[0], failure=self.gave_up)
         if self._round.done:
             self._ranges.narrow(self._round.most_probable_of_forms())
             self._round = None
@@ -99,7 +99,7 @@ class FaithfulMode:
             "round": None if self._round is None else self._round.state_dict(),
             "drawn": None if self._stream is None else self._stream.drawn,
             "plan": None if self._plan is None else self._plan.to_dict(),
-            "over": self._over,
+            "gave_up": self.gave_up,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ class FaithfulMode:
         if self._stream is not None:
             self._stream.drawn = int(state["drawn"])
         self._plan = None if state["plan"] is None else RankPlan.from_json(state["plan"])
-        self._over = bool(state["over"])
+        self.gave_up = state["gave_up"]
 
     def _made(self, candidates: Any, state: Mapping[str, Any] | None = None) -> Superposition:
         return Superposition(self._layers, candidates, self._round_options, device_of(self._task.model), state)
@@ -133,7 +133,7 @@ class FaithfulMode:
             nearest_row(table, chosen[table.layer.name]) if table.layer.name in chosen else 0 for table in space.layers
         ]
         plan = space.plan(np.array(rows, dtype=np.int64))
-        return space.project(plan, self._task.budget), plan
+        return space.project(plan, self._task.budget, self._task.relative_errors()), plan
 
     def _proposal(self, round_: Superposition, number: int) -> Proposal:
         report = round_.report()

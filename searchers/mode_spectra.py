@@ -30,12 +30,10 @@ class ModeSpectra(ABC):
     Attributes:
         bases: per mode the left singular vectors of its unfolding, ``[groups, m, k]``.
         values: per mode the singular values, ``[groups, k]``, falling.
-        energy: ``||W||^2``.
     """
 
     bases: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
-    energy: float
     _core: Tensor
 
     @property
@@ -93,7 +91,6 @@ class TuckerSpectra(ModeSpectra):
     """Tucker-2: output and input channels; the full core ``S = W x1 U1^T x2 U2^T``."""
 
     def __init__(self, form: Decomposition, layer: Layer, tensor: Tensor) -> None:
-        self.energy = float(tensor.square().sum())
         self.bases, self.values = _analysed(self.unfold(form, layer, tensor))
         self._core = _both(tensor, *(basis.transpose(1, 2) for basis in self.bases))
 
@@ -119,7 +116,6 @@ class MatrixSpectra(ModeSpectra):
 
     def __init__(self, form: Decomposition, layer: Layer, tensor: Tensor) -> None:
         assert isinstance(form, MatrixForm)
-        self.energy = float(tensor.square().sum())
         self._form, self._layer = form, layer
         (matrix,) = self.unfold(form, layer, tensor)
         self.bases, self.values = _analysed((matrix,))

@@ -140,7 +140,7 @@ class OneShotTraining:
                 self._optimiser.step()
                 self.step += 1
         self._model.eval()
-        if not all(parameter.isfinite().all() for parameter in self._model.parameters()):
+        if not all(value.isfinite().all() for value in self._model.state_dict().values()):
             raise EvaluationError(f"the weights are not finite after step {self.step} of {self.total}")
         return sum(losses) / len(losses)
 
@@ -163,7 +163,7 @@ class OneShotTraining:
         batches = min(self._options.accumulate, self._batches.per_epoch - done)
         total = 0.0
         for _ in range(batches):
-            inputs, labels = (tensor.to(device) for tensor in self._batches.next())
+            inputs, labels = self._batches.next()
             with self._precision(device):
                 loss = task_loss(self._model, self._task.model, inputs, labels, self._recipe) / batches
             if not torch.isfinite(loss):

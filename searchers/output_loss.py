@@ -8,6 +8,7 @@ with the logits f of the dense network. Batch norms use the batch's statistics o
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from rank_search.errors import InvalidInputError
+from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.space import RankPlan
 from rank_search.space.decomposition import FloatArray
 from rank_search.space.factor_modules import weight_for
@@ -73,30 +74,41 @@ class OutputLoss:
 
         Raises:
             LimitReached: if the batch would pass a limit of the task.
+            EvaluationError: if it is not finite.
         """
-        inputs = self.stream.next()[0].to(self._device)
+        inputs = self.stream.next()[0]
         leaves = [torch.tensor(p, dtype=torch.float32, device=self._device, requires_grad=True) for p in probabilities]
         loss = self._loss(inputs, [layer.mixed(p) for layer, p in zip(self._layers, leaves, strict=True)])
+        gradients = torch.autograd.grad(loss, leaves)
+        if not all(value.isfinite().all() for value in (loss, *gradients)):
+            raise EvaluationError(
+                f"the error of the outputs became {float(loss.detach())} at batch {self.stream.drawn}"
+            )
         self.value = float(loss.detach())
-        return [gradient.double().cpu().numpy() for gradient in torch.autograd.grad(loss, leaves)]
+        return [gradient.double().cpu().numpy() for gradient in gradients]
 
     def of_plan(self, plan: RankPlan) -> float:
         """The loss of a plan on a fixed batch.
 
         Raises:
             LimitReached: if it would pass a limit of the task.
+            EvaluationError: if it is not finite.
         """
         self._task.meter.charge(samples_forward=2 * len(self._scored))
         rows = self._task.space.indices(plan)
         with torch.no_grad():
             weights = [layer.single(int(row)) for layer, row in zip(self._layers, rows, strict=True)]
-            return float(self._loss(self._scored, weights))
+            value = float(self._loss(self._scored, weights))
+        if not math.isfinite(value):
+            raise EvaluationError(f"the error of the outputs of a plan is {value}")
+        return value
 
     def _loss(self, inputs: Tensor, weights: Sequence[Tensor]) -> Tensor:
         replaced = {}
         for layer, weight in zip(self._layers, weights, strict=True):
             module = self._model.get_submodule(layer.name)
-            replaced[f"{layer.name}.weight"] = weight_for(module, weight)
+            assert isinstance(module.weight, Tensor)
+            replaced[f"{layer.name}.weight"] = weight_for(module, weight).to(module.weight.dtype)
         with torch.no_grad():
             wanted = self._model(inputs)
         found = functional_call(self._model, replaced, (inputs,))

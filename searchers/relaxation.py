@@ -53,10 +53,13 @@ class Relaxation(Searcher):
         return self._engine.done
 
     def step(self) -> Proposal:
-        return self._engine.step()
+        proposal = self._engine.step()
+        self.gave_up = self._engine.gave_up
+        return proposal
 
     def state_dict(self) -> dict[str, Any]:
         return self._engine.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._engine.load_state_dict(state)
+        self.gave_up = self._engine.gave_up

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rank_search.errors import RankSearchError
+from rank_search.errors import InfeasibleBudgetError, InvalidInputError, OperationError, RankSearchError
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
@@ -15,7 +15,9 @@ from rank_search.run.prepare import prepare_task
 from rank_search.run.threads import limited_threads
 from rank_search.run.tracking import make_tracking
 from rank_search.searching import searchers
-from rank_search.searching.search import check_options
+from rank_search.searching.search import check_options, make_searcher
+from rank_search.space import Budget
+from rank_search.task import Task
 
 
 def bench(
@@ -93,9 +95,26 @@ def prepare(config: Config, folder: RunFolder) -> None:
     for name in config.tasks:
         try:
             with limited_threads(config.run.threads):
-                prepare_task(config, name, folder.task(name))
+                _try_searchers(config, prepare_task(config, name, folder.task(name)).task)
         except RankSearchError as error:
             error.args = (f"task {name!r}: {error}",)
+            raise
+
+
+def _try_searchers(config: Config, task: Task) -> None:
+    """Makes every searcher once, so that a wrong option value is said before any cell runs.
+
+    Raises:
+        InvalidInputError: names the searcher. A budget that only some methods meet, and what a constructor raises
+            beside bad input, is left to the cells.
+    """
+    for arm in config.searchers:
+        try:
+            make_searcher(task.under(Budget(**config.budgets[0])), arm.name, config.seeds[0], **arm.options)
+        except (InfeasibleBudgetError, OperationError):
+            continue
+        except InvalidInputError as error:
+            error.args = (f"searcher {arm.title!r}: {error}",)
             raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rank_search.errors import RankSearchError, StorageError
@@ -18,7 +19,7 @@ from rank_search.searching import SearchResult, Step, make_searcher, run_search
 from rank_search.space import save
 from rank_search.space.compress import PLAN_FILE
 from rank_search.space.memory import release_memory
-from rank_search.task import Task
+from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
 
 _prepared: dict[tuple[str, str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
@@ -70,7 +71,7 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     prepared, place = _prepared[key], folder.cell(cell)
     base, dense = prepared.task, prepared.dense
 
-    searching = base.under(cell.budget, cell.seed, config.limits)
+    searching = base.under(cell.budget, cell.seed, _limits(config, cell, base))
     searcher = make_searcher(searching, cell.searcher.name, cell.seed, **cell.searcher.options)
     result = run_search(searcher, place / CHECKPOINT_FILE, after_step)
     write_steps(place, result.steps, dense)
@@ -90,7 +91,7 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     write_text(place / PLAN_FILE, result.plan.to_json())  # the same plan, with its dense layers spelled out
     latency, dense_latency = common.latencies([tuned, common.model])
     return {
-        "reason": result.failure,
+        "reason": result.gave_up,
         **kept(result.cost, dense),
         "latency_ms": round(latency, 4),
         "dense_latency_ms": round(dense_latency, 4),
@@ -113,6 +114,15 @@ def _spent(result: SearchResult) -> dict[str, Any]:
     counts = {key: meter[key] for key in ("evaluations", "samples_forward", "samples_trained", "decompositions")}
     seconds = {"search_seconds": meter["wall_seconds"], "search_cpu_seconds": meter["cpu_seconds"]}
     return {**counts, **{key: round(value, 3) for key, value in seconds.items()}}
+
+
+def _limits(config: Config, cell: Cell, task: Task) -> Limits:
+    """Those of the config; with equal training a search may train no longer than the others' fine-tune."""
+    limits = config.limits
+    if not config.tasks[cell.task].equal_training or task.data is None:
+        return limits
+    most = max(1, task.recipe.epochs * len(task.data.train))
+    return replace(limits, samples_trained=min(most, limits.samples_trained or most))
 
 
 def _epochs_left(config: Config, cell: Cell, task: Task, result: SearchResult) -> int:

@@ -51,7 +51,8 @@ class SearchResult:
         lower_bound: no plan within the budget has a lower score; None where the method has no such proof.
         meter: all counts and seconds that the search used.
         steps: every proposal.
-        ended: why it ended: ``"done"``, the limit that was reached, or the failure after which the method gave up.
+        ended: why it ended: ``"done"``, the limit that was reached, or why the method gave up.
+        gave_up: why the method gave up; None if it did not.
         trained: the dense network that a one-shot method has trained, for ``task.compress`` and ``task.finetune``; None
             where the plan is one of the task's own weights.
     """
@@ -63,13 +64,8 @@ class SearchResult:
     meter: Mapping[str, float | int]
     steps: tuple[Step, ...]
     ended: str
+    gave_up: str | None = None
     trained: nn.Module | None = None
-
-    @property
-    def failure(self) -> str | None:
-        """Why the method gave up, where it did; None elsewhere."""
-        last = self.steps[-1].proposal.failure
-        return last if last == self.ended else None
 
 
 def run_search(
@@ -100,7 +96,7 @@ def run_search(
         _guarded(searcher, lambda: searcher.load_state_dict(state["searcher"]))
     while ended is None:
         if _guarded(searcher, lambda: searcher.done):
-            ended = (steps[-1].proposal.failure if steps else None) or "done"
+            ended = searcher.gave_up or "done"
             break
         ended = meter.exhausted() or (f"nothing new in {IDLE_STEPS} steps" if idle >= IDLE_STEPS else None)
         if ended is not None:
@@ -134,6 +130,7 @@ def run_search(
         meter.reading(),
         tuple(steps),
         ended or "done",
+        searcher.gave_up,
         _guarded(searcher, searcher.trained),
     )
 

@@ -65,9 +65,11 @@ class Searcher(ABC):
 
     Attributes:
         needs_data: whether the task must have data.
+        gave_up: why the search ended before it was through, in one line; None if it did not.
     """
 
     needs_data: ClassVar[bool] = True
+    gave_up: str | None = None
 
     def __init__(self, task: Task, *, seed: int) -> None:
         self.task, self.seed = task, seed

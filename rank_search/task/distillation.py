@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.space.layer import KINDS, Layer
 from rank_search.space.low_rank import LowRank
 from rank_search.space.multiplied import multiplied
+from rank_search.space.running import evaluating
 
 Hook = Callable[[nn.Module, Any, Tensor], None]
 
@@ -44,7 +44,7 @@ def run_beside(model: nn.Module, teacher: nn.Module, inputs: Tensor) -> tuple[Te
 
         return record
 
-    with torch.no_grad(), _hooked({dense: keep(name) for name, (_, dense) in pairs.items()}):
+    with evaluating(teacher), _hooked({dense: keep(name) for name, (_, dense) in pairs.items()}):
         teacher(inputs)
     with _hooked({layer: compare(name) for name, (layer, _) in pairs.items()}):
         logits = model(inputs)

@@ -19,7 +19,8 @@ class Limits:
         evaluations: plans built and validated (a plan met again is answered from a cache and costs nothing).
         samples_forward: images run forward without gradient (batch-norm recalibration and validation).
         samples_trained: images run forward and backward.
-        decompositions: pairs of layer and form whose factorisation was used, cached on disk or not.
+        decompositions: pairs of layer and form whose factorisation was used, cached on disk or not; a method that
+            decomposes weights it trains is charged for every layer every time.
         cpu_seconds, wall_seconds: time of the search. A search that ends on them is not reproducible by seed.
     """
 

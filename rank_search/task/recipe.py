@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.errors import EvaluationError, InvalidInputError, RankSearchError
 from rank_search.plugins import nearest
 from rank_search.space.low_rank import LowRank
-from rank_search.space.running import device_of
+from rank_search.space.running import device_of, evaluating
 from rank_search.task.data import Data
 from rank_search.task.distillation import run_beside, weight_error
 
@@ -139,8 +139,6 @@ def _run_epochs(
     per_epoch = math.ceil((len(data.train) - 1) / recipe.batch_size)  # a single image left over joins a batch
     total = recipe.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, total, recipe.warmup))
-    if teacher is not None:
-        teacher.eval()
     step = 0
     for epoch in range(1, recipe.epochs + 1):
         model.train()
@@ -151,6 +149,8 @@ def _run_epochs(
             step += 1
             try:
                 loss = task_loss(model, teacher, inputs, labels, recipe)
+            except RankSearchError:
+                raise
             except (RuntimeError, IndexError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 raise EvaluationError(
@@ -190,7 +190,7 @@ def task_loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, label
         return _with_layers(model, teacher, inputs, labels, recipe)
     logits = model(inputs)
     loss = cross_entropy(logits, labels)
-    with torch.no_grad():
+    with evaluating(teacher):
         target = log_softmax(teacher(inputs) / recipe.temperature, dim=1)
     student = log_softmax(logits / recipe.temperature, dim=1)
     soft = kl_div(student, target, reduction="batchmean", log_target=True) * recipe.temperature**2

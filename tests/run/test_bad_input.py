@@ -52,6 +52,14 @@ CASES = {
         {"searchers": "[{name: tpe, options: {start: 3}}]"},
         r"TPE has no option 'start'.*'startup'",
     ),
+    "searcher option out of range": (
+        {"searchers": "[knapsack, {name: batude, label: mine, options: {rho: 0}}]"},
+        r"task 'digits': searcher 'mine': rho=0 is not allowed: it is a number above 0",
+    ),
+    "option of the other mode": (
+        {"searchers": "[{name: relaxation, options: {gamma: 0.4}}]"},
+        r"searcher 'relaxation': mode='budget' of relaxation has no option 'gamma'; it belongs to mode='faithful'",
+    ),
     "pattern without a layer": ({DIGITS + "space__exclude": "[convx]"}, r"exclude pattern 'convx' matches no layer"),
     "budget 0": ({"budgets": "[{macs: 0}]"}, r"budget macs=0 is not allowed"),
     "negative budget": ({"budgets": "[{macs: -0.3}]"}, r"budget macs=-0.3 is not allowed"),

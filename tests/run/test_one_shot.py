@@ -68,6 +68,12 @@ def test_a_search_that_trained_for_all_epochs_leaves_no_fine_tune(cell_of: Cell)
     assert row["val_accuracy"] == row["accuracy_before"]
 
 
+def test_no_search_trains_longer_than_the_fine_tune(cell_of: Cell) -> None:
+    row, _ = cell_of({**BATUDE, "options": {**BATUDE["options"], "epochs": 30}})
+    assert 2 * images() < row["samples_trained"] <= 3 * images()
+    assert row["finetune_samples"] == 0
+
+
 def test_without_equal_training_every_method_has_the_whole_fine_tune(cell_of: Cell) -> None:
     row, _ = cell_of(BATUDE, equal_training=False)
     assert row["samples_trained"] == 2 * images()

@@ -208,8 +208,8 @@ def test_a_loss_that_becomes_nan_ends_it_with_the_last_good_state(caplog: pytest
     _, result = run(task, epochs=4, batch_size=16, lr=0.1)
     _, whole = run(task_at(), epochs=4, batch_size=16, lr=0.1)
     assert len(result.steps) == 4  # the first Z-step, two periods of three batches, the failure
-    assert result.failure is not None
-    assert "the training loss became nan at step 8 of 12" in result.failure
+    assert result.gave_up is not None
+    assert "the training loss became nan at step 8 of 12" in result.gave_up
     assert result.plan == plans(whole)[2]
     assert all(value.isfinite().all() for value in weights(result).values())
     network = task_at().compress(result.plan, result.trained)
@@ -219,8 +219,8 @@ def test_a_loss_that_becomes_nan_ends_it_with_the_last_good_state(caplog: pytest
 def test_a_learning_rate_that_explodes_in_the_first_period_leaves_the_first_plan() -> None:
     task = task_at()
     _, result = run(task, epochs=2, lr=1e30, batch_size=16)
-    assert result.failure is not None
-    assert "lower lr" in result.failure
+    assert result.gave_up is not None
+    assert "lower lr" in result.gave_up
     assert result.plan == plans(run(task_at(), epochs=0)[1])[0]
     assert same(weights(result), task.model.state_dict())
 
@@ -249,6 +249,30 @@ def test_in_a_space_of_several_forms_it_learns_the_ranks_of_one_per_layer() -> N
         _, result = run(mixed.under(HALF), epochs=1, form=form)
         forms = {choice.form for name, choice in result.plan.items() if name != "linear"}
         assert expected in forms <= {expected, "dense"}
+
+
+def test_a_limit_inside_a_period_ends_it_with_a_last_z_step_on_what_was_trained() -> None:
+    _, result = run(task_at(limits=Limits(samples_trained=100)), epochs=5, period=2.0, batch_size=16, lr=0.05)
+    assert result.meter["samples_trained"] == 96
+    assert [step.proposal.info["epoch"] for step in result.steps] == [0, 2]
+    _, cut = run(task_at(limits=Limits(samples_trained=70)), epochs=5, period=2.0, batch_size=16, lr=0.05)
+    assert [step.proposal.info["epoch"] for step in cut.steps] == pytest.approx([0, 4 / 3])
+    assert not same(weights(cut), task_at().model.state_dict())
+
+
+def test_in_few_epochs_there_are_four_periods() -> None:
+    _, result = run(task_at(), epochs=1, batch_size=12)
+    assert [step.proposal.info["epoch"] for step in result.steps] == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_dense_network_in_training_mode_teaches_and_stays_as_it_was() -> None:
+    tasks = [task_at(), task_at()]
+    tasks[1].model.train()
+    before = {key: value.clone() for key, value in tasks[1].model.state_dict().items()}
+    evaluating, training = (run(task, epochs=1, distill=0.7, lr=0.05)[1] for task in tasks)
+    assert same(weights(evaluating), weights(training))
+    assert same(before, tasks[1].model.state_dict())
+    assert tasks[1].model.training
 
 
 def test_a_limit_on_training_ends_it_with_the_last_plan() -> None:

@@ -85,7 +85,7 @@ def test_every_plan_is_within_the_budget_and_the_last_one_is_the_answer() -> Non
     assert all(step.proposal.score is None for step in result.steps)
     assert result.plan == plans(result)[-1]
     assert result.ended == "done"
-    assert result.failure is None
+    assert result.gave_up is None
 
 
 def test_under_a_budget_that_does_not_bind_the_plan_is_what_p_finds_most_probable() -> None:
@@ -228,9 +228,9 @@ def test_what_explodes_in_a_later_round_leaves_the_last_plan_and_says_so() -> No
     result = run_search(searcher, after_step=poison)
     whole = run(task_at())
     assert len(result.steps) == 4
-    assert result.failure is not None
-    assert result.ended == result.failure
-    assert "round 2: layer 'conv2'" in result.failure
+    assert result.gave_up is not None
+    assert result.ended == result.gave_up
+    assert "round 2: layer 'conv2'" in result.gave_up
     assert result.plan == plans(whole)[2]
     assert any(max(choice.ranks, default=2) > 1 for _, choice in result.plan.items())
 
