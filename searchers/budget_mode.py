@@ -73,6 +73,8 @@ class BudgetMode:
         self._outputs: OutputLoss | None = None
         self._average: list[FloatArray] = []
         self._plan: RankPlan | None = None
+        if self._by_outputs:
+            self._made()  # what cannot work is said before the search starts
         self.gave_up: str | None = None
 
     @property

@@ -30,8 +30,8 @@ from .batch_stream import BatchStream
 from .mode_spectra import ModeSpectra, spectra_of
 from .nested_mixture import LayerMixture
 
-SEPARATE = 64
-"""How many options of forms without singular values a layer may have: each is held as a whole weight."""
+HELD_MB = 256
+"""What the options of forms without singular values may take in one layer: each is held as a whole weight."""
 SCORED = 256
 """Images that plans are scored on."""
 
@@ -139,10 +139,12 @@ class _MixedWeight:
                 spectra = kind(form, options.layer, options.weight.plain)  # type: ignore[call-arg]
                 ranks = self._places(options.ranks[rows[inside], : len(form.modes)])
                 self._parts.append((self._places(inside), _held_by(spectra, ranks, self._on)))
-        if len(loose) > SEPARATE:
+        megabytes = len(loose) * self._dense.numel() * 4 / 2**20
+        if megabytes > HELD_MB:
             raise InvalidInputError(
                 f"objective='outputs' holds every option of forms such as cp as a whole weight: layer {self.name!r} "
-                f"has {len(loose)}, at most {SEPARATE} are allowed; set max_options, or leave such forms out"
+                f"has {len(loose)}, which take {megabytes:.0f} MB, at most {HELD_MB} are allowed; set max_options, or "
+                "leave such forms out"
             )
         if loose:
             weights = torch.stack([self.single(int(row)) for row in rows[loose]])

@@ -198,7 +198,7 @@ def test_a_space_of_another_metric_is_refused() -> None:
 
 
 def test_more_loose_options_than_it_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_loss, "SEPARATE", 2)
+    monkeypatch.setattr(output_loss, "HELD_MB", 0.01)
     task = task_with()
-    with pytest.raises(InvalidInputError, match=r"layer 'conv.' has [0-9]+, at most 2 are allowed; set max_options"):
-        OutputLoss(task, mixtures_of(task), 16, 0)
+    with pytest.raises(InvalidInputError, match=r"layer 'conv.' has [0-9]+, which take 0 MB, at most 0.01 are allowed"):
+        make_searcher(task, "relaxation", 0, **OUTPUTS)
