@@ -177,7 +177,7 @@ def entropy(p: FloatArray) -> float:
     if len(p) < 2:
         return 0.0
     inside = p[p > 0]
-    return float(np.clip(-(inside * np.log(inside)).sum() / np.log(len(p)), 0.0, 1.0))
+    return max(0.0, min(1.0, float(-(inside * np.log(inside)).sum() / np.log(len(p)))))
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
