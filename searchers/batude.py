@@ -191,7 +191,6 @@ class Batude(Searcher):
         self._split.load_state_dict(state["split"])
         if self._scores is not None:
             self._scores.load_state_dict(state["scores"])
-            self._scores.follow(self._split.bases)
         self.gave_up = state["gave_up"]
         self._stable, self._over, self._z_steps = int(state["stable"]), bool(state["over"]), int(state["z_steps"])
 

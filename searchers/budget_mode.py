@@ -10,18 +10,19 @@ import numpy as np
 from rank_search.errors import DataError, EvaluationError
 from rank_search.searching import Proposal
 from rank_search.searching.option_values import boolean, one_of, whole
-from rank_search.space import METRICS, RankPlan
+from rank_search.space import RankPlan
 from rank_search.space.decomposition import FloatArray
 from rank_search.task import Task
 
 from .budget_relaxation import BudgetRelaxation
 from .nested_mixture import LayerMixture
 from .output_loss import OutputLoss
+from .probability_trace import traced
 
 CONVERGED_ENTROPY, CONVERGED_VIOLATION = 0.05, 0.01
 DECAY = 0.9  # of the average of the outputs' gradients, per iteration
-NOISY_TAU, NOISY_DAMPING = 1e-3, 0.15  # a gradient of few images is not worth a sharper choice
 LOGGED = 0.1  # of a uniform probability: what is below is left out of the trace
+NOISY_TAU, NOISY_DAMPING = 1e-3, 0.15  # a gradient of few images is not worth a sharper choice
 
 
 class BudgetMode:
@@ -107,7 +108,7 @@ class BudgetMode:
             values = errors if self._outputs is None else self._slopes(relaxation)
             plans.append(space.improve(values, budget, chosen, relaxation.multiplier))
         plans = list(dict.fromkeys(plans))
-        scores = [self._score(plan, errors) for plan in plans]
+        scores = [self._score(plan) for plan in plans]
         best = int(np.argmin(scores))
         return plans[best], scores[best]
 
@@ -132,7 +133,7 @@ class BudgetMode:
     def _made(self) -> BudgetRelaxation:
         if self._relaxation is None:
             task = self._task
-            columns = [METRICS.index(metric) for metric in task.budget.metrics]
+            columns, _ = task.space.bounds(task.budget)
             self._mixtures = [LayerMixture(options, columns) for options in task.space.layers]
             if self._by_outputs:
                 self._outputs = OutputLoss(task, self._mixtures, self._batch_size, self._seed)
@@ -174,12 +175,11 @@ class BudgetMode:
             found.append(values)
         return found
 
-    def _score(self, plan: RankPlan, errors: Sequence[FloatArray]) -> float:
+    def _score(self, plan: RankPlan) -> float:
         """The error of the outputs, or the sum of relative weight errors."""
         if self._outputs is not None:
             return self._outputs.of_plan(plan)
-        rows = self._task.space.indices(plan)
-        return sum(float(error[row]) for error, row in zip(errors, rows, strict=True))
+        return self._task.weight_error(plan)
 
     def _info(self, relaxation: BudgetRelaxation) -> dict[str, Any]:
         entropies, violation = relaxation.entropies, relaxation.violation
@@ -203,18 +203,9 @@ class BudgetMode:
         }
 
     def _marginals(self, layer: int, p: FloatArray, spread: float) -> dict[str, Any]:
-        """Per form and mode the probability of every rank, those below ``LOGGED`` left out."""
         options, rows = self._task.space.layers[layer], self._mixtures[layer].rows
-        forms: dict[str, Any] = {}
+        found = {}
         for position, form in enumerate(options.forms):
             inside = options.form[rows] == position
-            ranks = options.ranks[rows[inside], : len(form.modes)]
-            found: dict[str, Any] = {"modes": list(form.modes), "ranks": [], "p": []}
-            for mode in range(len(form.modes)):
-                values, place = np.unique(ranks[:, mode], return_inverse=True)
-                mass = np.bincount(place.reshape(-1), p[inside], minlength=len(values))
-                kept = mass >= LOGGED / max(1, len(values))
-                found["ranks"].append(values[kept].tolist())
-                found["p"].append(np.round(mass[kept], 4).tolist())
-            forms[form.name] = {**found, "full": list(form.largest_ranks(options.layer))}
-        return {"entropy": spread, "dense": float(p[rows == 0].sum()), "forms": forms}
+            found[form.name] = (options.ranks[rows[inside], : len(form.modes)], p[inside])
+        return traced(options, found, dense=float(p[rows == 0].sum()), entropy=spread, least=LOGGED)

@@ -65,8 +65,7 @@ class BudgetRelaxation:
         self._mixtures, self._rounds, self._iterations = mixtures, rounds, iterations
         self._last_tau, self._damping, self._exact = last_tau, damping, gradient is None
         self._gradient = gradient or self._weights_gradient
-        limits = budget.limits(space.dense_cost)
-        room = np.array([limits[metric] - space.fixed_cost[metric] for metric in budget.metrics], dtype=np.float64)
+        _, room = space.bounds(budget)
         self._costs: list[FloatArray] = [mixture.costs / np.maximum(room, 1.0) for mixture in mixtures]
         self._logits: list[FloatArray] = [np.zeros(len(mixture.rows)) for mixture in mixtures]
         self.multiplier: FloatArray = np.zeros(len(room))

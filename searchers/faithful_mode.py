@@ -17,8 +17,9 @@ from rank_search.space.running import device_of
 from rank_search.task import Task
 
 from .batch_stream import BatchStream
+from .probability_trace import traced
 from .rank_ranges import RankRanges, Schedule, nearest_row
-from .superposition import NetworkLoss, Superposition, SuperpositionOptions, network_loss
+from .superposition import NetworkLoss, RoundReport, Superposition, SuperpositionOptions, network_loss
 
 CHUNK = 40  # iterations of a step: a search that is killed repeats at most so many
 
@@ -154,18 +155,11 @@ class FaithfulMode:
         }
         return Proposal(plan, info=info)
 
-    def _marginals(self, name: str, p: Mapping[Choice, float], report: Any) -> dict[str, Any]:
+    def _marginals(self, name: str, p: Mapping[Choice, float], report: RoundReport) -> dict[str, Any]:
         table = next(table for table in self._layers if table.layer.name == name)
-        forms: dict[str, Any] = {}
+        found = {}
         for form in table.forms:
-            masses: list[dict[int, float]] = [{} for _ in form.modes]
-            for choice, probability in p.items():
-                for mode, rank in enumerate(choice.ranks if choice.form == form.name else ()):
-                    masses[mode][rank] = masses[mode].get(rank, 0.0) + probability
-            forms[form.name] = {
-                "modes": list(form.modes),
-                "ranks": [sorted(mass) for mass in masses],
-                "p": [[round(mass[rank], 4) for rank in sorted(mass)] for mass in masses],
-                "full": list(form.largest_ranks(table.layer)),
-            }
-        return {"entropy": report.entropy[name], "dense": 0.0, "forms": forms}
+            inside = {choice.ranks: mass for choice, mass in p.items() if choice.form == form.name}
+            ranks = np.array(list(inside), dtype=np.int64).reshape(-1, len(form.modes))
+            found[form.name] = (ranks, np.array(list(inside.values())))
+        return traced(table, found, dense=0.0, entropy=report.entropy[name])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rank_search.errors import InvalidInputError
 from rank_search.plugins import nearest
-from rank_search.space import METRICS, Budget, RankSpace
+from rank_search.space import Budget, RankSpace
 from rank_search.space.decomposition import Decomposition, FloatArray, IntArray
 from rank_search.space.options import LayerOptions
 
@@ -104,7 +104,7 @@ def gated_layers(space: RankSpace, budget: Budget, form: str | None) -> list[Gat
             f"batude learns the ranks of {GATED}, and this space has only {', '.join(names) or 'dense layers'}: add "
             "one of them to its forms"
         )
-    metrics = [METRICS.index(metric) for metric in budget.metrics]
+    metrics, _ = space.bounds(budget)
     found = []
     for options in space.layers:
         positions = {f.name: i for i, f in enumerate(options.forms) if spectra_of(f)}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rank_search.space import METRICS, Budget, RankPlan, RankSpace
+from rank_search.space import Budget, RankPlan, RankSpace
 from rank_search.space.decomposition import FloatArray
 from rank_search.space.spectra import tails
 
@@ -54,16 +54,10 @@ class SplitVariables:
     ) -> None:
         self._space, self._budget, self._layers = space, budget, layers
         self._soft, self._weight = soft, gradient_weight
-        limits = budget.limits(space.dense_cost)
-        free = [options for options in space.layers if options.layer.name not in {layer.name for layer in layers}]
-        self._capacity: FloatArray = np.array(
-            [
-                limits[metric] - space.fixed_cost[metric] - sum(int(o.costs[0, m]) for o in free)
-                for m, metric in enumerate(METRICS)
-                if metric in limits
-            ],
-            dtype=np.float64,
-        )
+        columns, room = space.bounds(budget)
+        gated = {layer.name for layer in layers}
+        free = [options.costs[0, columns] for options in space.layers if options.layer.name not in gated]
+        self._capacity: FloatArray = room - np.sum(free, axis=0)
         self.ranks: dict[str, Ranks] = {}
         self.gates: dict[str, Gates] = {}
         self.bases: dict[str, tuple[Tensor, ...]] = {}

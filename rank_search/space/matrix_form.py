@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,13 +31,13 @@ class MatrixForm(Decomposition):
     def sides(self, layer: Layer) -> tuple[int, int]:
         """Rows and columns of the unfolding of one group."""
 
-    @abstractmethod
     def unfold(self, layer: Layer, tensor: Tensor) -> Tensor:
-        """``[groups, Co / groups, Ci / groups, taps]`` to ``[groups, rows, columns]``."""
+        """``[groups, Co / groups, Ci / groups, taps]`` to ``[groups, rows, columns]``; output channels are the rows."""
+        return tensor.flatten(2)
 
-    @abstractmethod
     def refold(self, layer: Layer, matrix: Tensor) -> Tensor:
         """The inverse of :meth:`unfold`."""
+        return torch.unflatten(matrix, 2, (-1, layer.taps))
 
     @abstractmethod
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

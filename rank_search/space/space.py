@@ -215,7 +215,7 @@ class RankSpace:
         Raises:
             InfeasibleBudgetError: if no feasible plan was found.
         """
-        columns, capacity = self._bounds(budget)
+        columns, capacity = self.bounds(budget)
         costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
         solution = solve(values, costs, capacity)
         if solution is None:
@@ -235,13 +235,13 @@ class RankSpace:
             start: a plan of this space, over the budget or not.
             multiplier: per bounded metric, value per cost as a fraction of what the budget leaves the layers.
         """
-        columns, capacity = self._bounds(budget)
+        columns, capacity = self.bounds(budget)
         costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
         found = improve(values, costs, capacity, self.indices(start), multiplier)
         return self.project(start, budget, values) if found is None else self.plan(found)
 
-    def _bounds(self, budget: Budget) -> tuple[list[int], FloatArray]:
-        """Columns of the bounded metrics and what the budget leaves the layers of each."""
+    def bounds(self, budget: Budget) -> tuple[list[int], FloatArray]:
+        """Columns (of ``LayerOptions.costs``) of the bounded metrics, and what the budget leaves the layers of each."""
         limits = budget.limits(self.dense_cost)
         capacity = [limits[metric] - self.fixed_cost[metric] for metric in budget.metrics]
         return [METRICS.index(metric) for metric in budget.metrics], np.array(capacity, dtype=np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from rank_search.space.decomposition import IntArray
@@ -29,12 +28,6 @@ class SVD(MatrixForm):
 
     def sides(self, layer: Layer) -> tuple[int, int]:
         return layer.group_channels
-
-    def unfold(self, layer: Layer, tensor: Tensor) -> Tensor:
-        return tensor.flatten(2)
-
-    def refold(self, layer: Layer, matrix: Tensor) -> Tensor:
-        return torch.unflatten(matrix, 2, (-1, layer.taps))
 
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         return right.unsqueeze(3), left.unsqueeze(3)

@@ -35,12 +35,6 @@ class SVDChannel(MatrixForm):
         out, into = layer.group_channels
         return out, into * layer.taps
 
-    def unfold(self, layer: Layer, tensor: Tensor) -> Tensor:
-        return tensor.flatten(2)
-
-    def refold(self, layer: Layer, matrix: Tensor) -> Tensor:
-        return torch.unflatten(matrix, 2, (-1, layer.taps))
-
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         return torch.unflatten(right, 2, (-1, layer.taps)), left.unsqueeze(3)
 

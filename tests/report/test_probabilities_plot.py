@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_texts import assert_apart, tick_labels
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -350,12 +351,8 @@ def test_texts_neither_overlap_nor_leave_the_picture(layers: int) -> None:
     shown = list(figure.texts)
     for axes in figure.axes:
         shown += [axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *axes.get_yticklabels()]
-        inside = [tick for tick in axes.xaxis.get_major_ticks() if tick.get_loc() <= axes.get_xlim()[1]]
-        shown += [tick.label1 for tick in inside if tick.label1.get_visible()]
-    boxes = [text.get_window_extent() for text in shown if text.get_text()]
-    width, height = figure.get_size_inches() * figure.dpi
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
-    assert sum(one.overlaps(other) for one in boxes for other in boxes) == len(boxes)  # each only itself
+        shown += tick_labels(axes)
+    assert_apart(figure, shown)
 
 
 def test_long_names_are_shortened_from_the_left_and_keep_their_mode() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_texts import assert_apart, tick_labels
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -188,12 +189,8 @@ def test_texts_neither_overlap_nor_leave_the_picture(panels: int) -> None:
     shown = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         shown += [axes._left_title, axes.xaxis.label, *axes.get_yticklabels()]
-        inside = [tick for tick in axes.xaxis.get_major_ticks() if tick.get_loc() <= axes.get_xlim()[1]]
-        shown += [tick.label1 for tick in inside if tick.label1.get_visible()]
-    boxes = [text.get_window_extent() for text in shown if text.get_text()]
-    width, height = figure.get_size_inches() * figure.dpi
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
-    assert sum(one.overlaps(other) for one in boxes for other in boxes) == len(boxes)  # each only itself
+        shown += tick_labels(axes)
+    assert_apart(figure, shown)
 
 
 def test_an_incomplete_row_is_no_further_away_than_others() -> None:

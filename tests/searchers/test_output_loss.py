@@ -14,7 +14,7 @@ from mixed_net import multiplied_out
 from torch import Tensor
 
 from rank_search.errors import DataError, InvalidInputError
-from rank_search.searchers import output_loss
+from rank_search.searchers import mixed_weight
 from rank_search.searchers.nested_mixture import LayerMixture
 from rank_search.searchers.output_loss import OutputLoss
 from rank_search.searching import SearchResult, make_searcher, run_search
@@ -198,7 +198,7 @@ def test_a_space_of_another_metric_is_refused() -> None:
 
 
 def test_more_loose_options_than_it_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_loss, "HELD_MB", 0.01)
+    monkeypatch.setattr(mixed_weight, "HELD_MB", 0.01)
     task = task_with()
     with pytest.raises(InvalidInputError, match=r"layer 'conv.' has [0-9]+, which take 0 MB, at most 0.01 are allowed"):
         make_searcher(task, "relaxation", 0, **OUTPUTS)

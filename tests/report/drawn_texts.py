@@ -1,0 +1,23 @@
+"""What a figure's texts may not do: lie upon each other, or outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+
+def tick_labels(axes: Axes) -> list[Text]:
+    """Of the x axis, those that are shown."""
+    inside = [tick for tick in axes.xaxis.get_major_ticks() if tick.get_loc() <= axes.get_xlim()[1]]
+    return [tick.label1 for tick in inside if tick.label1.get_visible()]
+
+
+def assert_apart(figure: Figure, shown: Iterable[Text]) -> None:
+    """All texts are inside the figure, and none overlaps another."""
+    boxes = [text.get_window_extent() for text in shown if text.get_text()]
+    width, height = figure.get_size_inches() * figure.dpi
+    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+    assert sum(one.overlaps(other) for one in boxes for other in boxes) == len(boxes)  # each only itself
