@@ -12,7 +12,7 @@ from rank_search.errors import OverBudgetError
 from rank_search.searching import Proposal, Searcher
 from rank_search.searching.searcher import evaluate
 from rank_search.space import RankPlan
-from rank_search.space.options import LayerOptions
+from rank_search.space.tables.options import LayerOptions
 from rank_search.task import Task
 
 STEPS = 1000  # fractions that are tried: 1/1000 .. 1

@@ -11,13 +11,13 @@ from cifar import add_weights, resnet20
 from timing import Spread, alternate, parser, print_table, print_verdict, seconds, use_threads
 from torch import Tensor, nn
 
-from rank_search.searchers.gated_layer import GatedLayer, gated_layers
-from rank_search.searchers.greedy_ranks import greedy_ranks
-from rank_search.searchers.one_shot_training import OneShotTraining, TrainingOptions
-from rank_search.searchers.split_variables import SplitVariables
+from rank_search.searchers.batude.gated_layer import GatedLayer, gated_layers
+from rank_search.searchers.batude.greedy_ranks import greedy_ranks
+from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
+from rank_search.searchers.batude.split_variables import SplitVariables
 from rank_search.space import METRICS, Budget, RankSpace
 from rank_search.task import Data, ImageSet, Task
-from rank_search.task.models import load_model
+from rank_search.task.networks.models import load_model
 
 FORMS = ("tucker2", "svd")
 IMAGES, BUDGET = 4000, Budget(macs=0.3)

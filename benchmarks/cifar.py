@@ -7,8 +7,9 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from rank_search.task import Data, load_data
-from rank_search.task.models import load_model
+from rank_search.task import Data
+from rank_search.task.data import load_data
+from rank_search.task.networks.models import load_model
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import torch
 from timing import Spread, alternate, parser, print_table, print_verdict, seconds, use_threads
 
 from rank_search.space import METRICS, RankSpace
-from rank_search.task.models import load_model
+from rank_search.task.networks.models import load_model
 
 TARGET = 100
 POPULATION, SAMPLE = 100_000, 300

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from timing import parser, print_table, use_threads
 
 from rank_search.space import Budget, RankPlan, RankSpace, input_covariances
-from rank_search.space.decomposition import FloatArray
+from rank_search.space.forms.decomposition import FloatArray
 from rank_search.task import Task
 
 BUDGET = Budget(macs=0.5)

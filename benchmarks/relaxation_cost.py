@@ -12,7 +12,7 @@ from timing import parser, print_table, print_verdict, use_threads
 from rank_search.searching import make_searcher, run_search
 from rank_search.space import Budget, RankSpace
 from rank_search.task import Task
-from rank_search.task.models import load_model
+from rank_search.task.networks.models import load_model
 
 BUDGETS = (0.7, 0.5, 0.3)
 MIXED = ("tucker2", "svd_spatial", "svd_grouped", "tensor_train")

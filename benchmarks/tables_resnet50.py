@@ -14,8 +14,8 @@ from timing import Spread, alternate, parser, print_table, print_verdict, second
 from torch import Tensor, nn
 
 from rank_search.space import RankSpace
-from rank_search.space.trace import trace
-from rank_search.task.models import load_model
+from rank_search.space.layers.trace import trace
+from rank_search.task.networks.models import load_model
 
 FORMS = ("tucker2", "svd", "svd_channel", "svd_spatial", "svd_grouped", "tensor_train")
 TARGETS = {("tucker2", "svd"): 0.5, FORMS: 1.0}

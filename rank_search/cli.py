@@ -35,7 +35,7 @@ def list_plugins() -> None:
     from rank_search.errors import PluginError
     from rank_search.run.config_file import installed_configs
     from rank_search.searching import searchers
-    from rank_search.space.decomposition import decompositions
+    from rank_search.space.forms.decomposition import decompositions
 
     console = _console()
     for title, registry in (("searchers", searchers), ("forms", decompositions)):
@@ -63,7 +63,7 @@ def inspect(
     ] = None,
 ) -> None:
     """Show the rank space of a config's tasks, or of a model: layers, shapes, forms, options, costs, reasons."""
-    from rank_search.report.space_table import print_space
+    from rank_search.report.tables.space_table import print_space
 
     console = _console()
     if model is not None:

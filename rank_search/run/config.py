@@ -14,8 +14,8 @@ from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
-from rank_search.space.tables import form_spec
-from rank_search.space.thinning import LEAST_OPTIONS
+from rank_search.space.tables.build import form_spec
+from rank_search.space.tables.thinning import LEAST_OPTIONS
 from rank_search.task.meter import Limits
 from rank_search.task.recipe import Recipe
 

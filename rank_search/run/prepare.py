@@ -17,10 +17,11 @@ from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.files import read_json, read_tensors, write_json, write_tensors
 from rank_search.run.config import Config, TaskConfig
 from rank_search.space import Budget, RankSpace, input_covariances
-from rank_search.task import Data, ImageSet, Task, load_data, load_model
+from rank_search.task import Data, ImageSet, Task, load_model
+from rank_search.task.data.load_data import load_data
 from rank_search.task.evaluation import BATCH, validate
+from rank_search.task.networks.weights import check_finite, load_weights
 from rank_search.task.recipe import train
-from rank_search.task.weights import check_finite, load_weights
 
 DENSE_WEIGHTS, DENSE_FACTS, FACTORS = "dense.safetensors", "dense.json", "factors"
 COVARIANCES = "covariances.safetensors"

@@ -10,15 +10,15 @@ from typing import Any
 
 from rank_search.errors import RankSearchError, StorageError
 from rank_search.files import DISK_FULL, write_json, write_text
+from rank_search.memory import release_memory
+from rank_search.records.steps import kept, write_steps
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.folder import CHECKPOINT_FILE, RESULT_FILE, RunFolder
 from rank_search.run.prepare import Prepared, load_prepared
-from rank_search.run.steps import kept, write_steps
 from rank_search.searching import SearchResult, Step, make_searcher, run_search
 from rank_search.space import save
 from rank_search.space.compress import PLAN_FILE
-from rank_search.space.memory import release_memory
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
 

@@ -2,8 +2,8 @@
 
 from rank_search.space.budget import METRICS, Budget
 from rank_search.space.compress import compress, load, plan_of, save
-from rank_search.space.covariance import input_covariances
-from rank_search.space.decomposition import Decomposition, register_decomposition
+from rank_search.space.forms.decomposition import Decomposition, register_decomposition
+from rank_search.space.layers.covariance import input_covariances
 from rank_search.space.plan import DENSE, Choice, RankPlan
 from rank_search.space.space import RankSpace
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from rank_search.errors import PlanError, WeightsError
 from rank_search.files import read_json, read_tensors, write_tensors, write_text
 from rank_search.plugins import nearest
-from rank_search.space.decomposition import Decomposition, decomposition
-from rank_search.space.layer import KINDS, Layer
-from rank_search.space.layer_weight import LayerWeight
-from rank_search.space.low_rank import LowRank
-from rank_search.space.options import why_not_offered
+from rank_search.space.forms.decomposition import Decomposition, decomposition
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.layers.layer import KINDS, Layer
+from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.layers.trace import DEPTHWISE, unreplaceable
 from rank_search.space.plan import DENSE, Choice, RankPlan
-from rank_search.space.trace import DEPTHWISE, unreplaceable
+from rank_search.space.tables.options import why_not_offered
 
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
 

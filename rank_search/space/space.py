@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError
 from rank_search.plugins import nearest
-from rank_search.space import moves
 from rank_search.space.budget import METRICS, Budget
 from rank_search.space.compress import replace_layers
-from rank_search.space.decomposition import FloatArray, IntArray
-from rank_search.space.factor_cache import FactorCache
-from rank_search.space.knapsack import Solution, improve, solve
-from rank_search.space.layer import KINDS
-from rank_search.space.low_rank import LowRank
-from rank_search.space.options import LayerOptions
+from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.layers.factor_cache import FactorCache
+from rank_search.space.layers.layer import KINDS
+from rank_search.space.layers.selection import select
+from rank_search.space.layers.trace import trace
 from rank_search.space.plan import Choice, RankPlan
-from rank_search.space.selection import select
-from rank_search.space.tables import FormSpec, build_tables, forms_without_layer, make_forms
-from rank_search.space.trace import trace
+from rank_search.space.solver.knapsack import Solution, improve, solve
+from rank_search.space.tables import moves
+from rank_search.space.tables.build import FormSpec, build_tables, forms_without_layer, make_forms
+from rank_search.space.tables.options import LayerOptions
 
 
 class RankSpace:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError, InvalidInputError
-from rank_search.space.layer import KINDS, Layer
-from rank_search.space.low_rank import LowRank
-from rank_search.space.multiplied import multiplied
-from rank_search.space.running import evaluating
+from rank_search.running import evaluating
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.forms.multiplied import multiplied
+from rank_search.space.layers.layer import KINDS, Layer
 
 Hook = Callable[[nn.Module, Any, Tensor], None]
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from rank_search.errors import EvaluationError
-from rank_search.space.running import device_of
-from rank_search.task.data import Data, ImageSet
+from rank_search.running import device_of
+from rank_search.task.data.image_data import Data, ImageSet
 
 BATCH = 250  # larger batches are no faster on a CPU
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rank_search.space.running import device_of
+from rank_search.running import device_of
 
 WARM_UP, ROUNDS, LIMIT_S = 3, 15, 10.0
 LATENCY_BATCH = 32

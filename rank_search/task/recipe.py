@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from rank_search.errors import EvaluationError, InvalidInputError, RankSearchError
 from rank_search.plugins import nearest
-from rank_search.space.low_rank import LowRank
-from rank_search.space.running import device_of, evaluating
-from rank_search.task.data import Data
+from rank_search.running import device_of, evaluating
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.task.data.image_data import Data
 from rank_search.task.distillation import run_beside, weight_error
 
 FORM_LR = {"cp": 0.3}

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from rank_search.errors import DataError, InvalidInputError
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
-from rank_search.space.decomposition import FloatArray
-from rank_search.task.data import Data, ImageSet
+from rank_search.space.forms.decomposition import FloatArray
+from rank_search.task.data.image_data import Data, ImageSet
 from rank_search.task.evaluation import Evaluation, validate
 from rank_search.task.latency import LATENCY_BATCH, latencies
 from rank_search.task.meter import Limits, Meter
-from rank_search.task.recalibration import has_running_statistics, recalibrate
+from rank_search.task.networks.weights import check_finite
 from rank_search.task.recipe import Recipe, train
-from rank_search.task.weights import check_finite
+from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
 
 RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
 

@@ -18,8 +18,9 @@ from rank_search.run.config import Config, load_config
 from rank_search.run.folder import RunFolder
 from rank_search.run.prepare import prepare_task
 from rank_search.run.run_cell import run_cell
-from rank_search.task import load_data, load_model
-from rank_search.task.weights import load_weights
+from rank_search.task import load_model
+from rank_search.task.data.load_data import load_data
+from rank_search.task.networks.weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 BATUDE = {"name": "batude", "options": {"epochs": 2, "period": 0.5, "gating": "hard", "rho": 0.5, "lr": 0.05}}

@@ -13,7 +13,7 @@ from small_bench import SMALL
 from rank_search.run.config import Config, load_config
 from rank_search.run.prepare import COVARIANCES, load_prepared, prepare_task, untrained_space
 from rank_search.space import RankSpace
-from rank_search.task import load_data
+from rank_search.task.data.load_data import load_data
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

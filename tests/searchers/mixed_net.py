@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rank_search.space import METRICS, Budget, RankSpace
-from rank_search.space.options import LayerOptions
-from rank_search.space.whitening import RIDGE
+from rank_search.space.layers.whitening import RIDGE
+from rank_search.space.tables.options import LayerOptions
 
 Floats = NDArray[np.float64]
 FORMS = ("tucker2", "svd", "svd_channel", "svd_spatial", "svd_grouped", "tensor_train", "cp")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, milp
 
-from rank_search.searchers.greedy_ranks import RankTable
+from rank_search.searchers.batude.greedy_ranks import RankTable
 
 Floats = NDArray[np.float64]
 Ranks = tuple[int, ...]

@@ -11,11 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rank_search.space.factor_cache import FactorCache
-from rank_search.space.layer import Layer
-from rank_search.space.layer_weight import LayerWeight
-from rank_search.space.trace import trace
-from rank_search.space.whitening import Whitening
+from rank_search.space.layers.factor_cache import FactorCache
+from rank_search.space.layers.layer import Layer
+from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.layers.trace import trace
+from rank_search.space.layers.whitening import Whitening
 
 every_geometry = settings(deadline=None, derandomize=True, max_examples=60)
 CONVOLUTIONS: tuple[type[nn.modules.conv._ConvNd], ...] = (nn.Conv2d, nn.Conv1d, nn.Conv3d, nn.ConvTranspose2d)

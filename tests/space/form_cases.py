@@ -9,15 +9,15 @@ from itertools import product
 from drawn_layers import TWO_AXES, DrawnLayer, convolutions, linears
 from hypothesis import strategies as st
 
-from rank_search.space.cp import CP
-from rank_search.space.decomposition import Decomposition
-from rank_search.space.layer import Layer
-from rank_search.space.svd import SVD
-from rank_search.space.svd_channel import SVDChannel
-from rank_search.space.svd_grouped import SVDGrouped
-from rank_search.space.svd_spatial import SVDSpatial
-from rank_search.space.tensor_train import TensorTrain
-from rank_search.space.tucker2 import Tucker2
+from rank_search.space.forms.cp import CP
+from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.svd import SVD
+from rank_search.space.forms.svd_channel import SVDChannel
+from rank_search.space.forms.svd_grouped import SVDGrouped
+from rank_search.space.forms.svd_spatial import SVDSpatial
+from rank_search.space.forms.tensor_train import TensorTrain
+from rank_search.space.forms.tucker2 import Tucker2
+from rank_search.space.layers.layer import Layer
 
 Possible = Callable[[Layer, tuple[int, ...]], bool]
 

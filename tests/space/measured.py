@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rank_search.space.decomposition import Decomposition
-from rank_search.space.layer_weight import LayerWeight
-from rank_search.space.low_rank import LowRank
-from rank_search.space.options import LayerOptions
-from rank_search.space.whitening import RIDGE
+from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.layers.whitening import RIDGE
+from rank_search.space.tables.options import LayerOptions
 
 
 def macs(module: nn.Module, example: Tensor) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rank_search.errors import InvalidInputError, PlanError, RankSearchError, StorageError, UnknownNameError
 from rank_search.space import Budget, Choice, RankPlan, RankSpace, compress, load, plan_of, save
 from rank_search.space.compress import PLAN_FILE, WEIGHTS_FILE
-from rank_search.space.low_rank import LowRank
+from rank_search.space.forms.low_rank import LowRank
 
 PLAN = RankPlan.from_json(
     {

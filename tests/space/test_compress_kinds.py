@@ -13,7 +13,7 @@ from small_nets import FRAMES_INPUT, Frames
 from torch import nn
 
 from rank_search.space import Choice, RankPlan, RankSpace, compress, input_covariances, load, plan_of, save
-from rank_search.space.low_rank import LowRank
+from rank_search.space.forms.low_rank import LowRank
 
 PLANS = {
     "channel cores": {

@@ -13,9 +13,9 @@ from measured import cost
 from torch import Tensor, nn
 
 from rank_search.errors import InfeasibleBudgetError
+from rank_search.memory import release_memory
 from rank_search.space import Budget, RankPlan, RankSpace
 from rank_search.space.compress import replace_layers, uninitialised
-from rank_search.space.memory import release_memory
 
 FORMS = ("tucker2", "svd", "svd_channel", "svd_spatial", "svd_grouped", "tensor_train")
 IN_MAKE_TEST = {

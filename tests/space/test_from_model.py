@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from rank_search.errors import InvalidInputError, LayerSelectionError, UnknownNameError, WeightsError
 from rank_search.space import Choice, RankPlan, RankSpace, register_decomposition
-from rank_search.space.layer import Layer
-from rank_search.space.svd import SVD
+from rank_search.space.forms.svd import SVD
+from rank_search.space.layers.layer import Layer
 
 
 def space_of(model: nn.Module, shape: tuple[int, ...], *forms: str) -> RankSpace:

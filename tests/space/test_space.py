@@ -32,7 +32,7 @@ from rank_search.errors import (
     PlanError,
 )
 from rank_search.space import DENSE, Budget, Choice, RankPlan, RankSpace
-from rank_search.task.models import load_model
+from rank_search.task.networks.models import load_model
 
 ALL_FORMS = ("tucker2", "svd", "cp", "svd_channel", "svd_spatial", "svd_grouped", "tensor_train")
 

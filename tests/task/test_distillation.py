@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from rank_search.errors import ConfigError, EvaluationError, InvalidInputError
 from rank_search.run import load_config
-from rank_search.searchers.one_shot_training import OneShotTraining, TrainingOptions
+from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.space import Budget, Choice, RankPlan, compress
-from rank_search.space.factor_modules import weight_for
-from rank_search.space.layer import Layer
-from rank_search.space.low_rank import LowRank
+from rank_search.space.forms.factor_modules import weight_for
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.layers.layer import Layer
 from rank_search.task import Recipe
 from rank_search.task.distillation import multiplied_out
 from rank_search.task.recipe import task_loss, train

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, InvalidInputError, LimitReached
 from rank_search.space import Budget, Choice, RankPlan, RankSpace, compress
-from rank_search.task import Data, Recipe, load_data, load_model
+from rank_search.task import Data, Recipe, load_model
+from rank_search.task.data import load_data
 from rank_search.task.evaluation import validate
-from rank_search.task.recalibration import recalibrate
 from rank_search.task.recipe import train
+from rank_search.task.repair.recalibration import recalibrate
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

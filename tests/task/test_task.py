@@ -29,11 +29,11 @@ from torch.nn import functional as F
 
 from rank_search.errors import DataError, InfeasibleBudgetError, InvalidInputError, LimitReached, OverBudgetError
 from rank_search.space import DENSE, Budget, Choice, RankPlan, RankSpace
-from rank_search.space.low_rank import LowRank
-from rank_search.space.options import LayerOptions
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.tables.options import LayerOptions
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
-from rank_search.task.recalibration import recalibrate
+from rank_search.task.repair.recalibration import recalibrate
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

@@ -1,0 +1,1 @@
+"""Which layers a network has, their geometry and weights, and the metric of their errors."""

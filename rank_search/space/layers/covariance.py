@@ -1,0 +1,131 @@
+"""Second moments of layer inputs, from a few unlabelled batches: the metric of activation-aware errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from rank_search.errors import CovarianceError
+from rank_search.running import device_of, evaluating
+from rank_search.space.layers.layer import KINDS
+
+ROWS = 65536  # positions that are held in float64 at once
+ROUNDING = 1e-12
+
+
+def input_covariances(
+    model: nn.Module, batches: Iterable[Tensor], centred: bool = False, names: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """``E[x x^T]`` of the input channels of convolutions and linear layers, over samples and positions.
+
+    Correlations between pixels are left out: of a convolution it is the channels' matrix, not that of its patches
+    (docs/methods.md).
+
+    Args:
+        model: any network; left as it was.
+        batches: inputs ``[N, ...]``, a few hundred samples in all; no labels.
+        centred: subtracts the means' product for the layers whose output a batch norm takes at once: its recalibration
+            takes the mean of their error away. The other layers are never centred.
+        names: of the layers that are measured; None measures all (a layer of C input channels takes C^2 numbers).
+
+    Returns:
+        By layer name ``[groups, Ci / groups, Ci / groups]``, float64; layers that no batch runs are missing.
+
+    Raises:
+        CovarianceError: if there is no batch, or the model cannot run one.
+    """
+    found: dict[str, _Moments] = {}
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) in KINDS and (names is None or name in names)
+    }
+    device = device_of(model)
+    handles: list[RemovableHandle] = []
+    before_norm: set[str] | None = None
+    shape: list[int] | str = "unknown"
+    try:
+        with evaluating(model):
+            for batch in batches:
+                if not isinstance(batch, Tensor):
+                    raise TypeError(f"it is a {type(batch).__name__}, not a tensor: give the inputs without labels")
+                shape = list(batch.shape)
+                if before_norm is None:
+                    before_norm = _before_norm(model, layers, batch[:1].to(device)) if centred else set()
+                    handles = [module.register_forward_hook(_adder(found, name)) for name, module in layers.items()]
+                model(batch.to(device))
+    except Exception as error:
+        raise CovarianceError(
+            f"the model cannot run the calibration batch of shape {shape}: {type(error).__name__}: "
+            + " ".join(str(error).split())
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if before_norm is None:
+        raise CovarianceError("there is no calibration batch: give at least one, [N, ...] as the model takes it")
+    return {name: moments.matrix(name in before_norm) for name, moments in found.items()}
+
+
+class _Moments:
+    """Sums over all positions so far, float64."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: Tensor | float = 0.0  # [groups, Ci / groups]
+        self._second: Tensor | float = 0.0  # [groups, Ci / groups, Ci / groups]
+
+    def add(self, rows: Tensor) -> None:
+        """Adds inputs ``[groups, positions, Ci / groups]``."""
+        self._count += rows.shape[1]
+        for part in torch.split(rows, ROWS, dim=1):
+            exact = part.cpu().double()
+            self._first = exact.sum(1) + self._first
+            self._second = exact.transpose(1, 2) @ exact + self._second
+
+    def matrix(self, centred: bool) -> Tensor:
+        assert isinstance(self._first, Tensor)
+        assert isinstance(self._second, Tensor)
+        mean, second = self._first / self._count, self._second / self._count
+        if not centred:
+            return second
+        noise = ROUNDING * second.diagonal(dim1=1, dim2=2).amax() * torch.eye(second.shape[2], dtype=torch.float64)
+        return second - mean[:, :, None] * mean[:, None, :] + noise  # what cancels leaves no negative eigenvalue
+
+
+def _adder(found: dict[str, _Moments], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def add(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not inputs or not isinstance(inputs[0], Tensor):  # called by keyword: the trace does not list it either
+            return
+        x = inputs[0]
+        channels_axis = x.ndim - 1 - len(getattr(module, "kernel_size", ()))
+        groups = getattr(module, "groups", 1)
+        rows = x.movedim(channels_axis, -1).reshape(-1, groups, x.shape[channels_axis] // groups)
+        found.setdefault(name, _Moments()).add(rows.transpose(0, 1))
+
+    return add
+
+
+def _before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor) -> set[str]:
+    """The layers whose every output is the very tensor that a batch norm is given."""
+    outputs: list[tuple[str, Tensor]] = []
+    normed: list[Tensor] = []
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, inputs, output: outputs.append((name, output))
+
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    handles = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
+    handles += [norm.register_forward_pre_hook(lambda module, inputs: normed.append(inputs[0])) for norm in norms]
+    try:
+        model(sample)
+    finally:
+        for handle in handles:
+            handle.remove()
+    taken = {id(tensor) for tensor in normed}
+    others = {name for name, output in outputs if id(output) not in taken}
+    return {name for name, _ in outputs} - others

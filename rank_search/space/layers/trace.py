@@ -1,0 +1,140 @@
+"""Finding the layers of a model: which exist, how one sample runs through them, and which cannot be decomposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rank_search.errors import InvalidInputError
+from rank_search.running import device_of, evaluating
+from rank_search.space.layers.layer import KINDS, Call, Layer
+
+DEPTHWISE = "depthwise: nothing to gain in the channel modes"
+CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
+"""Kinds of modules that are listed at all, decomposable or not."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Args:
+    layers: every layer that a form could apply to, in the model's order.
+    skipped: every other candidate with the reason.
+    dense_cost: ``params`` and ``macs`` (one sample) of the whole model.
+    """
+
+    layers: dict[str, Layer]
+    skipped: dict[str, str]
+    dense_cost: dict[str, int]
+
+
+def trace(model: nn.Module, example_input: Tensor) -> Trace:
+    """Runs one sample through the model and records every call of every convolution and linear layer.
+
+    Args:
+        model: any module; left as it was.
+        example_input: ``[N, ...]``; only the first sample is used.
+
+    Raises:
+        InvalidInputError: if the model cannot run the example.
+    """
+    if example_input.ndim < 2 or len(example_input) == 0:
+        raise InvalidInputError(
+            f"the example input has shape {list(example_input.shape)}; give a batch of at least 1 sample"
+        )
+    calls: dict[str, list[Call]] = {}
+    candidates: dict[str, nn.Module] = {
+        name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)
+    }
+    handles = [module.register_forward_hook(_recorder(calls, name)) for name, module in candidates.items()]
+    counter = FlopCounterMode(display=False)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # FlopCounterMode does not see into the fused attention
+        with evaluating(model), counter:
+            model(example_input[:1].to(device_of(model)))
+    except Exception as error:
+        raise InvalidInputError(
+            f"the model cannot run an input of shape {list(example_input[:1].shape)}: {type(error).__name__}: "
+            + " ".join(str(error).split())
+        ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for handle in handles:
+            handle.remove()
+    layers: dict[str, Layer] = {}
+    skipped: dict[str, str] = {}
+    refused = unreplaceable(model)
+    for name, module in candidates.items():
+        reason = _why_not(name, module, refused, calls)
+        if reason is None:
+            layers[name] = Layer.of(name, module, tuple(calls[name]))
+        else:
+            skipped[name] = reason
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return Trace(layers, skipped, {"params": params, "macs": counter.get_total_flops() // 2})
+
+
+def count_macs(model: nn.Module, example_input: Tensor) -> int:
+    """Multiply-adds of one sample by ``FlopCounterMode``: the independent check of every closed form."""
+    return trace(model, example_input).dense_cost["macs"]
+
+
+def _recorder(calls: dict[str, list[Call]], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def record(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
+            calls.setdefault(name, []).append((_positions(module, inputs[0]), _positions(module, output)))
+
+    return record
+
+
+def _positions(module: nn.Module, tensor: Tensor) -> tuple[int, ...]:
+    """All extents but the channels: what the model folds into the batch is work for the one sample, too."""
+    shape = tuple(tensor.shape)
+    if isinstance(module, nn.Linear):
+        return shape[:-1]
+    spatial = len(module.kernel_size)  # type: ignore[arg-type]
+    return (*shape[: -spatial - 1], *shape[-spatial:])
+
+
+def unreplaceable(model: nn.Module) -> dict[str, str]:
+    """The modules that cannot be replaced because something beside them uses their parameters, with the reason."""
+    fused = _fused(model)
+    reasons = {name: f"its weight or bias is shared with {other!r}" for name, other in _shared(model).items()}
+    return reasons | {
+        name: "nn.TransformerEncoderLayer reads its weight directly"
+        for name, module in model.named_modules()
+        if module in fused
+    }
+
+
+def _shared(model: nn.Module) -> dict[str, str]:
+    """Modules one of whose parameters another module holds, too (an embedding, say), with that module's name."""
+    holders: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(name)
+    tied = [names for names in holders.values() if len(names) > 1]
+    return {name: names[names[0] == name] for names in tied for name in names}
+
+
+def _fused(model: nn.Module) -> set[nn.Module]:
+    """Layers that torch's fast path of ``nn.TransformerEncoderLayer`` never calls: it reads their weights."""
+    encoders = [module for module in model.modules() if isinstance(module, nn.TransformerEncoderLayer)]
+    return {layer for encoder in encoders for layer in (encoder.linear1, encoder.linear2)}
+
+
+def _why_not(name: str, module: nn.Module, refused: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
+    if isinstance(module, nn.MultiheadAttention):
+        return "packed attention projections (in_proj_weight) are not decomposed"
+    if type(module) not in KINDS:
+        return f"{type(module).__name__} layers are not supported"
+    if name in refused:
+        return refused[name]
+    if name not in calls:
+        return "the example input does not run it"
+    return DEPTHWISE if Layer.of(name, module).depthwise else None

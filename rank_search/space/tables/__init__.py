@@ -1,0 +1,1 @@
+"""Every option of every layer with its cost and error, and how to move among them."""

@@ -1,0 +1,228 @@
+"""All options of one layer as one table: dense first, then every form and rank that is cheaper on some metric."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rank_search.errors import PlanError
+from rank_search.memory import trim
+from rank_search.plugins import nearest
+from rank_search.space.forms.decomposition import Decomposition, FloatArray, IntArray
+from rank_search.space.layers.layer import Layer
+from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.plan import DENSE, DENSE_FORM, Choice
+from rank_search.space.tables import thinning
+
+
+class LayerOptions:
+    """The table of one layer; ``n`` options, row 0 is the dense layer.
+
+    Args:
+        forms: the decompositions that apply to the layer.
+        weight: the dense weight with the metric of its errors.
+        multiple_of: ranks that are no multiple of it are left out, except the smallest and largest of a form.
+
+    Attributes:
+        layer: its geometry.
+        form: ``[n]``, the position in ``forms``, -1 for dense.
+        ranks: ``[n, width]``, zero where a form has fewer modes than the widest.
+        costs: ``[n, 2]`` int64, columns as in ``budget.METRICS``; the bias is not counted (it never changes).
+        thinned: whether options were left out.
+    """
+
+    def __init__(self, forms: tuple[Decomposition, ...], weight: LayerWeight, multiple_of: int = 1) -> None:
+        self.layer, self.weight = weight.layer, weight
+        tables = [(form, *_cheaper(form, weight.layer, multiple_of)) for form in forms]
+        tables = [table for table in tables if len(table[1])]
+        self.forms = tuple(form for form, _, _ in tables)
+        self.width = max((len(form.modes) for form in self.forms), default=0)
+        self.form = np.concatenate(
+            [[-1], *(np.full(len(ranks), i) for i, (_, ranks, _) in enumerate(tables))], dtype=np.int64
+        )
+        padded = [np.pad(ranks, ((0, 0), (0, self.width - ranks.shape[1]))) for _, ranks, _ in tables]
+        self.ranks: IntArray = np.concatenate([np.zeros((1, self.width), np.int64), *padded])
+        dense = np.array([[self.layer.dense_params, self.layer.dense_macs]], dtype=np.int64)
+        self.costs: IntArray = np.concatenate([dense, *(costs for _, _, costs in tables)])
+        self.thinned = multiple_of > 1
+
+    def pruned(self) -> LayerOptions:
+        """The table without options that another one OF THEIR FORM beats on every metric and on the error.
+
+        Across forms the weight error says little about what a plan is worth (docs/results.md): each keeps its own.
+        """
+        kept = [np.zeros(1, np.int64)]
+        for form in range(len(self.forms)):
+            rows = np.concatenate([[0], np.flatnonzero(self.form == form)])
+            kept.append(rows[thinning.undominated(self.costs[rows], self.errors[rows])])
+        return self._keep(np.unique(np.concatenate(kept)))
+
+    def at_most(self, limit: int) -> LayerOptions:
+        """The table with at most so many options, evenly spaced in cost."""
+        return self._keep(thinning.evenly(self.costs, limit))
+
+    def _keep(self, rows: IntArray) -> LayerOptions:
+        """The table of these rows, ascending, 0 among them; forms that lose all their rows go."""
+        if len(rows) == len(self):
+            return self
+        kept = LayerOptions((), self.weight)
+        used = np.unique(self.form[rows])[1:]
+        kept.forms = tuple(self.forms[i] for i in used)
+        kept.width = max((len(form.modes) for form in kept.forms), default=0)
+        kept.form = np.concatenate([[-1], np.searchsorted(used, self.form[rows[1:]])]).astype(np.int64)
+        kept.ranks, kept.costs = self.ranks[rows, : kept.width], self.costs[rows]
+        kept.thinned = True
+        if "errors" in self.__dict__:
+            kept.errors = self.errors[rows]
+        return kept
+
+    def __len__(self) -> int:
+        return len(self.form)
+
+    @property
+    def energy(self) -> float:
+        """``||W||^2`` in the weight's metric."""
+        return self.weight.energy * self.weight.scale
+
+    @cached_property
+    def errors(self) -> FloatArray:
+        """``||W - What||^2`` of every option in the weight's metric, ``[n]``; 0 for dense, inf without a fit."""
+        parts = [np.zeros(1)]
+        for i, form in enumerate(self.forms):
+            parts.append(_scaled(form.errors(self.weight, self.ranks_of(i)), self.weight.scale))
+            if self.layer.dense_params > LARGE:
+                trim()
+        return np.concatenate(parts)
+
+    def relative_error(self, index: int) -> float:
+        """``||W - What||^2 / ||W||^2`` of one option; no other one is fitted for it."""
+        if index == 0:
+            return 0.0
+        if "errors" in self.__dict__:
+            error = float(self.errors[index])
+        else:
+            form = self.forms[int(self.form[index])]
+            ranks = self.ranks[index : index + 1, : len(form.modes)]
+            error = float(_scaled(form.errors(self.weight, ranks), self.weight.scale)[0])
+        return error / max(self.energy, 1e-300)
+
+    def ranks_of(self, form: int) -> IntArray:
+        """The rank tuples of the form at that position, ``[k, modes]``."""
+        rows: IntArray = self.ranks[self.form == form]
+        return rows[:, : len(self.forms[form].modes)]
+
+    def factors(self, index: int) -> tuple[Tensor, ...]:
+        """The factors of option ``index`` (not dense), float64 (see :meth:`Decomposition.factors`)."""
+        form = self.forms[int(self.form[index])]
+        return form.factors(self.weight, self.choice(index).ranks)
+
+    def choice(self, index: int) -> Choice:
+        """Option ``index`` as a form and ranks."""
+        if self.form[index] < 0:
+            return DENSE
+        form = self.forms[self.form[index]]
+        return Choice(form.name, tuple(self.ranks[index, : len(form.modes)].tolist()))
+
+    def index(self, choice: Choice) -> int:
+        """The row of a choice.
+
+        Raises:
+            PlanError: if the table has no such option; says what is allowed.
+        """
+        if choice == DENSE:
+            return 0
+        names = [form.name for form in self.forms]
+        if choice.form not in names:
+            raise PlanError(
+                f"layer {self.layer.name!r} has no form {choice.form!r}{nearest(choice.form, names)}; "
+                f"it has: {', '.join([DENSE_FORM, *names])}{THINNED if self.thinned else ''}"
+            )
+        position = names.index(choice.form)
+        form = self.forms[position]
+        if len(choice.ranks) == len(form.modes) and max(choice.ranks) < self._base:
+            key = position + 1
+            for rank in (*choice.ranks, *[0] * (self.width - len(form.modes))):
+                key = key * self._base + rank
+            order, keys = self._sorted_keys
+            row = int(np.searchsorted(keys, key))
+            if row < len(keys) and keys[row] == key:
+                return int(order[row])
+        reason = why_not_offered(form, self.layer, choice)
+        raise PlanError(f"layer {self.layer.name!r}: {reason}{THINNED if self.thinned else ''}")
+
+    @cached_property
+    def coordinates(self) -> FloatArray:
+        """``[n, width]`` in (0, 1]: each rank's place among those its form offers in that mode; dense is all ones."""
+        result = np.ones((len(self), self.width))
+        for i, form in enumerate(self.forms):
+            rows = self.form == i
+            for mode in range(len(form.modes)):
+                offered, place = np.unique(self.ranks[rows, mode], return_inverse=True)
+                result[rows, mode] = (place + 1) / (len(offered) + 1)
+        return result
+
+    @cached_property
+    def _base(self) -> int:
+        return int(self.ranks.max(initial=0)) + 1
+
+    @cached_property
+    def _sorted_keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        keys = self._keys(self.form, self.ranks)
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+
+    def _keys(self, form: IntArray, ranks: IntArray) -> NDArray[np.int64]:
+        key = form + 1
+        for mode in range(self.width):
+            key = key * self._base + ranks[:, mode]
+        return key
+
+
+LARGE = 2**19  # weights of a layer whose decompositions leave holes in memory that matter
+THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
+
+
+def _scaled(errors: FloatArray, scale: float) -> FloatArray:
+    """An error of inf, no fit, stays inf whatever the scale."""
+    return np.where(np.isfinite(errors), errors * scale, np.inf) if scale != 1 else errors
+
+
+def _cheaper(form: Decomposition, layer: Layer, multiple_of: int) -> tuple[IntArray, IntArray]:
+    """The form's ranks on the grid that cost less than the dense layer on some metric, and their costs."""
+    ranks, costs = _less(form, layer, form.candidates(layer))
+    if multiple_of == 1 or not len(ranks):
+        return ranks, costs
+    free = np.array([mode in form.exempt for mode in form.modes])
+    ends = ranks[thinning.on_grid(ranks, free, multiple_of)]
+    near = np.where(free, ranks, np.maximum(multiple_of, (ranks + multiple_of // 2) // multiple_of * multiple_of))
+    near = near[(near <= ranks.max(0)).all(1)]
+    near = near[form.feasible(layer, near)] if len(near) else near
+    return _less(form, layer, np.unique(np.concatenate([ends, near]), axis=0))
+
+
+def _less(form: Decomposition, layer: Layer, ranks: IntArray) -> tuple[IntArray, IntArray]:
+    """Those of the ranks that cost less than the dense layer on some metric, and their costs."""
+    costs = np.stack([form.params(layer, ranks), form.macs(layer, ranks)], axis=1)
+    cheaper = (costs < np.array([layer.dense_params, layer.dense_macs])).any(axis=1)
+    return ranks[cheaper], costs[cheaper]
+
+
+def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
+    """Why a table has no option with these ranks, and what is allowed."""
+    if len(choice.ranks) != len(form.modes):
+        return f"{form.name} takes {len(form.modes)} rank(s) ({', '.join(form.modes)}), {list(choice.ranks)} were given"
+    largest = form.largest_ranks(layer)
+    for mode, rank, top in zip(form.modes, choice.ranks, largest, strict=True):
+        if rank > top:
+            return f"{form.name} rank {rank} of mode {mode!r} is above the largest, {top}"
+    ranks = np.array([choice.ranks], dtype=np.int64)
+    if not form.feasible(layer, ranks)[0]:
+        return form.why_infeasible(layer, choice.ranks)
+    if len(form.candidates(layer)) and not (form.candidates(layer) == ranks).all(axis=1).any():
+        return f"{form.name} ranks {list(choice.ranks)} are not on the grid of this space"
+    if not len(_less(form, layer, ranks)[0]):
+        return f"{form.name} ranks {list(choice.ranks)} cost at least as much as the dense layer: leave it dense"
+    return f"{form.name} ranks {list(choice.ranks)} are not offered"

@@ -1,0 +1,1 @@
+"""What goes in: the data sets and how they become batches."""

@@ -1,0 +1,134 @@
+"""Data sets by name: one loader function each, and any function of the user. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rank_search.errors import DataError, UnknownNameError
+from rank_search.plugins import nearest
+from rank_search.task.calling import call_users_function, call_with_options
+from rank_search.task.data.image_data import Data
+from rank_search.task.data.image_set import ImageSet
+from rank_search.task.data.load_folder import load_folder
+from rank_search.task.data.load_torchvision import load_cifar10, load_cifar100, load_fashion_mnist
+
+
+def load_data(name: str, **options: Any) -> Data:
+    """Loads a data set.
+
+    Args:
+        name: a key of :data:`LOADERS`, or ``module:function`` for a function of yours that returns a :class:`Data`.
+        options: passed to the loader, whose documentation tells what they mean.
+
+    Raises:
+        UnknownNameError: if there is no data set of that name.
+        DataError: if an option is unknown, missing or wrong, or the files are missing or malformed.
+        InvalidInputError: if a function of yours does not take these options.
+        PluginError: if a function of yours raises or returns something else.
+    """
+    if name in LOADERS:
+        return call_with_options(LOADERS[name], options, f"data set {name!r}", DataError)
+    if ":" in name:
+        return call_users_function(name, options, "data set", Data)
+    same = [known for known in LOADERS if known.lower() == name.lower()]
+    hint = f" (did you mean {same[0]!r}?)" if same else nearest(name, LOADERS)
+    raise UnknownNameError(f"unknown data set {name!r}{hint}; known: {', '.join(LOADERS)}, or give 'module:function'")
+
+
+def load_digits(
+    validation: int = 300,
+    test: int = 300,
+    seed: int = 0,
+    mean: tuple[float, ...] = (0.3053,),
+    std: tuple[float, ...] = (0.3759,),
+    crop: int = 1,
+    flip: bool = False,
+) -> Data:
+    """The 1,797 handwritten digits that scikit-learn brings along: ``[1, 8, 8]``, 10 classes.
+
+    Args:
+        validation, test: images to hold out for each, every class in its share; the rest is the train set.
+        seed: of the split.
+        mean, std, crop, flip: as in :class:`Data`.
+
+    Raises:
+        DataError: if the held-out images leave none to train on.
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    grey = digits.images.astype(np.int64)  # whole numbers from 0 to 16
+    images = ((grey * 255 + 8) // 16).astype(np.uint8)
+    everything = ImageSet.from_arrays(images[..., None], digits.target)
+    if validation < 1 or test < 1 or validation + test >= len(everything):
+        raise DataError(
+            f"cannot hold out validation={validation} and test={test} of {len(everything)} digits; "
+            "hold out at least 1 each, and leave some to train on"
+        )
+    rest, test_set = everything.hold_out(test, seed)
+    train_set, validation_set = rest.hold_out(validation, seed)
+    return Data(train_set, validation_set, test_set, mean, std, crop, flip)
+
+
+def load_npz(
+    train: Path,
+    validation: Path,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    test: Path | None = None,
+    crop: int = 4,
+    flip: bool = True,
+) -> Data:
+    """Images in NumPy files: arrays ``images`` uint8 ``[N, H, W, C]`` and ``labels`` integer ``[N]``.
+
+    Args:
+        train, validation, test: the files.
+        mean, std, crop, flip: as in :class:`Data`.
+
+    Raises:
+        DataError: if a file is missing or unreadable, or an array is missing, malformed or of another length.
+    """
+    test_set = None if test is None else _read_npz(test)
+    return Data(_read_npz(train), _read_npz(validation), test_set, mean, std, crop, flip)
+
+
+def _read_npz(path: Path) -> ImageSet:
+    path = path.expanduser()
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; expected a .npz file with arrays 'images' and 'labels'")
+    try:
+        names, arrays = _arrays(path)
+    except Exception as error:  # whatever the readers of zip and of arrays may raise on a damaged file
+        raise DataError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
+    for name in ("images", "labels"):
+        if name not in arrays:
+            raise DataError(f"{path} has no array {name!r}; it has {', '.join(names) or 'no named arrays'}")
+    try:
+        return ImageSet.from_arrays(arrays["images"], arrays["labels"])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _arrays(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+    """The names of all arrays in a file, and those arrays that matter."""
+    with path.open("rb") as file:  # opened here because NumPy leaves a damaged file open
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):  # a single array, saved without a name
+            return [], {}
+        return list(found.files), {name: np.asarray(found[name]) for name in ("images", "labels") if name in found}
+
+
+LOADERS: dict[str, Callable[..., Data]] = {
+    "digits": load_digits,
+    "npz": load_npz,
+    "CIFAR10": load_cifar10,
+    "CIFAR100": load_cifar100,
+    "FashionMNIST": load_fashion_mnist,
+    "ImageFolder": load_folder,
+}
+"""Names to loader functions."""

@@ -1,0 +1,1 @@
+"""Corrections between the cut and the fine-tune, without labels."""

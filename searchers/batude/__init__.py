@@ -1,0 +1,1 @@
+"""BATUDE: ranks learned in one training run, under the budget after every Z-step."""

@@ -1,0 +1,1 @@
+"""The continuous relaxation as published (ORTOS, later RENE)."""

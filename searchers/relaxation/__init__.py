@@ -1,0 +1,1 @@
+"""The continuous relaxation under a budget."""

@@ -1,0 +1,1 @@
+"""The networks and tables that tests of several methods share lie beside this file."""
