@@ -90,8 +90,7 @@ def _row(options: LayerOptions, preferred: str, fraction: float) -> int:
     exempt = np.array([mode in form.exempt for mode in form.modes])
     share = np.maximum(1, np.rint(fraction * offered.max(0))).astype(np.int64)
     target = np.where(exempt, offered.max(0), share)[None]
-    costs = np.array([form.params(options.layer, target)[0], form.macs(options.layer, target)[0]])
-    if (costs >= options.costs[0]).all():
+    if (options.costs_of(form, target)[0] >= options.costs[0]).all():
         return 0
     below = rows[(offered <= target).all(1)]
     if not len(below):

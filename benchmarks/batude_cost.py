@@ -15,7 +15,7 @@ from rank_search.searchers.batude.gated_layer import GatedLayer, gated_layers
 from rank_search.searchers.batude.greedy_ranks import greedy_ranks
 from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.searchers.batude.split_variables import SplitVariables
-from rank_search.space import METRICS, Budget, RankSpace
+from rank_search.space import Budget, RankSpace
 from rank_search.task import Data, ImageSet, Task
 from rank_search.task.networks.models import load_model
 
@@ -106,7 +106,7 @@ def greedy(repetitions: int | None) -> Spread:
     print(f"\nResNet-50: {len(layers)} layers, {values:,} singular values")
     limit = BUDGET.limits(space.dense_cost)["macs"] - space.fixed_cost["macs"]
     gated = {layer.name for layer in layers}
-    column = METRICS.index("macs")
+    column = space.metric_names.index("macs")
     limit -= sum(int(o.costs[0, column]) for o in space.layers if o.layer.name not in gated)
     capacity = np.array([limit], dtype=np.float64)
     works: list[Callable[[], dict[str, float]]] = [

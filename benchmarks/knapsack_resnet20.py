@@ -12,7 +12,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 from timing import Spread, parser, print_table, print_verdict, seconds, use_threads
 
-from rank_search.space import METRICS, Budget, RankSpace
+from rank_search.space import Budget, RankSpace
 
 BUDGETS = (0.7, 0.5, 0.3)
 FORMS = (("tucker2",), ("tucker2", "cp"))
@@ -36,7 +36,7 @@ def exact(space: RankSpace, values: Tables, budget: Budget, prune: bool) -> Exac
 
     With ``prune`` the options that a cheaper one of the same layer beats are dropped first, as an expert would.
     """
-    macs = [options.costs[:, METRICS.index("macs")] for options in space.layers]
+    macs = [options.costs[:, space.metric_names.index("macs")] for options in space.layers]
     select = undominated if prune else lambda value, _: np.flatnonzero(np.isfinite(value))
     start = time.perf_counter()
     rows = [select(value, cost) for value, cost in zip(values, macs, strict=True)]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from timing import Spread, alternate, parser, print_table, print_verdict, seconds, use_threads
 
-from rank_search.space import METRICS, RankSpace
+from rank_search.space import RankSpace
 from rank_search.task.networks.models import load_model
 
 TARGET = 100
@@ -22,7 +22,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     population = np.stack([rng.integers(len(options), size=POPULATION) for options in space.layers], axis=1)
     plans = [space.plan(rows) for rows in population[:SAMPLE]]
-    one_by_one = np.array([[space.cost(plan)[metric] for metric in METRICS] for plan in plans])
+    one_by_one = np.array([[space.cost(plan)[metric] for metric in space.metric_names] for plan in plans])
     agree = bool((space.costs(population)[:SAMPLE] == one_by_one).all())
     print(
         f"ResNet-50, {len(space.layers)} layers, {sum(map(len, space.layers)):,} options, {POPULATION:,} random plans"

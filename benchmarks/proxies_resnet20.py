@@ -8,8 +8,8 @@ from forms_resnet20 import CALIBRATION, FORMS, batches
 from scipy.stats import spearmanr
 from timing import parser, print_table, use_threads
 
+from rank_search.arrays import FloatArray
 from rank_search.space import Budget, RankPlan, RankSpace, input_covariances
-from rank_search.space.forms.decomposition import FloatArray
 from rank_search.task import Task
 
 BUDGET = Budget(macs=0.5)

@@ -26,7 +26,7 @@ from rank_search.searching import SearchResult, make_searcher, run_search
 from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.searching.searcher import Searcher
 from rank_search.space import Budget, RankPlan, RankSpace
-from rank_search.space.layers.trace import count_macs
+from rank_search.space.layers.counting import count_macs
 from rank_search.task import Data, Evaluation, ImageSet, Limits, Recipe, Task
 
 IMAGE = (3, 8, 8)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.tables.options import LayerOptions
 
 

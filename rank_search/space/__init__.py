@@ -1,6 +1,6 @@
 """What may be chosen, and what it costs: decompositions, tables of options, plans, budgets."""
 
-from rank_search.space.budget import METRICS, Budget
+from rank_search.space.budget import Budget
 from rank_search.space.compress import compress, load, plan_of, save
 from rank_search.space.forms.decomposition import Decomposition, register_decomposition
 from rank_search.space.layers.covariance import input_covariances
@@ -9,7 +9,6 @@ from rank_search.space.space import RankSpace
 
 __all__ = [
     "DENSE",
-    "METRICS",
     "Budget",
     "Choice",
     "Decomposition",

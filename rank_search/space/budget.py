@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rank_search.errors import BudgetError
-
-METRICS = ("params", "macs")
-"""What a plan costs: parameters, and multiply-adds for one sample (1 MAC = 2 FLOPs). Columns of every cost array."""
+from rank_search.plugins import nearest
+from rank_search.space.metrics.metric import ALWAYS, known_metrics
 
 
 @dataclass(frozen=True, init=False)
@@ -27,10 +26,12 @@ class Budget:
 
     def __init__(self, /, **bounds: float | int) -> None:
         if not bounds:
-            raise BudgetError(f"a budget needs at least one of {', '.join(METRICS)}, e.g. macs=0.5")
+            raise BudgetError(f"a budget needs at least one of {', '.join(known_metrics())}, e.g. macs=0.5")
         for metric, bound in bounds.items():
-            if metric not in METRICS:
-                raise BudgetError(f"unknown budget metric {metric!r}; known: {', '.join(METRICS)}")
+            if metric not in ALWAYS and metric not in (known := known_metrics()):
+                raise BudgetError(
+                    f"unknown budget metric {metric!r}{nearest(metric, known)}; known: {', '.join(known)}"
+                )
             if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < 2**63:
                 raise BudgetError(
                     f"budget {metric}={bound!r} is not allowed: give a fraction in (0, 1] or a whole number"
@@ -40,16 +41,27 @@ class Budget:
                     f"budget {metric}={bound} is above 1 as a fraction; an absolute budget is a whole number, "
                     f"e.g. {metric}={max(2, round(bound))}"
                 )
-        ordered = tuple((metric, bounds[metric]) for metric in METRICS if metric in bounds)
+        order = [*ALWAYS, *sorted({*bounds} - {*ALWAYS})]
+        ordered = tuple((metric, bounds[metric]) for metric in order if metric in bounds)
         object.__setattr__(self, "bounds", ordered)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The bounded metrics, in the order of ``METRICS``."""
+        """The bounded metrics: ``params``, ``macs``, then the others by name."""
         return tuple(metric for metric, _ in self.bounds)
 
     def limits(self, dense: Mapping[str, int]) -> dict[str, int]:
-        """The largest allowed cost per bounded metric, given the cost of the dense network."""
+        """The largest allowed cost per bounded metric, given the cost of the dense network per metric.
+
+        Raises:
+            BudgetError: if the space that the costs are of does not have a metric.
+        """
+        for metric in self.metrics:
+            if metric not in dense:
+                raise BudgetError(
+                    f"the budget {self} bounds {metric!r}, which this space does not count ({', '.join(dense)}): "
+                    f"build it with metrics=[{metric!r}]"
+                )
         return {
             metric: bound if isinstance(bound, int) and bound > 1 else math.floor(bound * dense[metric])
             for metric, bound in self.bounds

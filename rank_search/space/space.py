@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError
+from rank_search.nests import Nest
 from rank_search.plugins import nearest
-from rank_search.space.budget import METRICS, Budget
+from rank_search.space.budget import Budget
 from rank_search.space.compress import replace_layers
-from rank_search.space.forms.decomposition import FloatArray, IntArray
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.layers.factor_cache import FactorCache
 from rank_search.space.layers.layer import KINDS
 from rank_search.space.layers.selection import select
 from rank_search.space.layers.trace import trace
+from rank_search.space.metrics.metric import Metric, MetricSpec, checked_number, make_metrics
 from rank_search.space.plan import Choice, RankPlan
 from rank_search.space.solver.knapsack import Solution, improve, solve
 from rank_search.space.tables import moves
@@ -34,26 +36,34 @@ class RankSpace:
     Attributes:
         layers: the tables, in the model's order.
         skipped: every other convolution, linear or attention layer with the reason why it stays as it is.
+        metrics: what a plan costs; the columns of every table of costs.
+        metric_names: their names.
         dense_cost: cost of the whole dense network per metric.
         fixed_cost: the part of it that no plan changes.
     """
 
     def __init__(
-        self, layers: Sequence[LayerOptions], skipped: Mapping[str, str], dense_cost: Mapping[str, int]
+        self,
+        layers: Sequence[LayerOptions],
+        skipped: Mapping[str, str],
+        metrics: Sequence[Metric],
+        fixed_cost: Mapping[str, int],
     ) -> None:
         self.layers = tuple(layers)
         self.skipped = dict(skipped)
-        self.dense_cost = dict(dense_cost)
-        chosen = sum(options.costs[0] for options in self.layers)
-        self.fixed_cost = {metric: int(dense_cost[metric] - chosen[m]) for m, metric in enumerate(METRICS)}
+        self.metrics = tuple(metrics)
+        self.metric_names = tuple(metric.name for metric in self.metrics)
+        self.fixed_cost = dict(fixed_cost)
+        dense = np.sum([options.costs[0] for options in self.layers], axis=0)
+        self.dense_cost = {name: fixed_cost[name] + int(dense[m]) for m, name in enumerate(self.metric_names)}
         self._position = {options.layer.name: i for i, options in enumerate(self.layers)}
-        self._fixed = np.array([self.fixed_cost[metric] for metric in METRICS], dtype=np.int64)
+        self._fixed = np.array([self.fixed_cost[name] for name in self.metric_names], dtype=np.int64)
 
     @classmethod
     def from_model(
         cls,
         model: nn.Module,
-        example_input: Tensor,
+        example_input: Nest,
         forms: Iterable[FormSpec] | None = None,
         include: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
@@ -62,12 +72,14 @@ class RankSpace:
         prune: bool = False,
         multiple_of: int = 1,
         max_options: int | None = None,
+        metrics: Iterable[MetricSpec] = (),
     ) -> RankSpace:
         """Reads the layers of a model.
 
         Args:
             model: the trained dense network; not changed.
-            example_input: ``[N, ...]``; the first sample fixes the MACs.
+            example_input: ``[N, ...]``, or a tuple or mapping of such tensors, as the model is called: ``model(x)``,
+                ``model(*xs)``, ``model(**xs)``. The first sample fixes the costs.
             forms: decompositions by name, or ``{name: {option: value}}``; the options of all of them stand in one
                 table per layer. None means ``tucker2`` and ``svd``.
             include, exclude: shell-style patterns of layer names; each must match something.
@@ -78,11 +90,13 @@ class RankSpace:
                 more. It decomposes every layer at once.
             multiple_of: leaves out ranks that are no multiple of it, except the smallest and largest of a form.
             max_options: of a layer, dense among them; evenly spaced in cost.
+            metrics: what is counted beside ``params`` and ``macs``: names such as ``bytes``, ``module:Class``, or
+                :class:`Metric` objects.
 
         Raises:
             UnknownNameError, LayerSelectionError, WeightsError, CovarianceError, InvalidInputError: see their messages.
         """
-        kinds = make_forms(forms)
+        kinds, counted = make_forms(forms), make_metrics(metrics)
         traced = trace(model, example_input)
         names = [name for name in dict(model.named_modules()) if name in traced.layers or name in traced.skipped]
         if not names:
@@ -97,13 +111,15 @@ class RankSpace:
             )
         store = FactorCache(Path(cache) if cache is not None else None)
         tables, skipped = build_tables(
-            model, traced, names, left_out, kinds, store, covariances, prune, multiple_of, max_options
+            model, traced, names, left_out, kinds, store, covariances, prune, multiple_of, max_options, counted
         )
         if not tables:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
             more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
             raise LayerSelectionError(f"no layer of {type(model).__name__} can be decomposed: {reasons}{more}")
-        return cls(tables, skipped, traced.dense_cost)
+        layers = [options.layer for options in tables]
+        fixed = {m.name: checked_number(m, m.rest(model, example_input, layers)) for m in counted}
+        return cls(tables, skipped, counted, fixed)
 
     @property
     def size(self) -> int:
@@ -151,11 +167,11 @@ class RankSpace:
     # -- cost ----------------------------------------------------------------------------------------------------------
 
     def cost(self, plan: RankPlan) -> dict[str, int]:
-        """``params`` and ``macs`` (one sample) of the whole network under the plan."""
-        return dict(zip(METRICS, self.costs(self.indices(plan)[None])[0].tolist(), strict=True))
+        """What the whole network costs under the plan, per metric (for one sample)."""
+        return dict(zip(self.metric_names, self.costs(self.indices(plan)[None])[0].tolist(), strict=True))
 
     def costs(self, plans: IntArray) -> IntArray:
-        """Costs of a population: ``[plans, layers]`` rows to ``[plans, metrics]``, columns as in ``METRICS``."""
+        """Costs of a population: ``[plans, layers]`` rows to ``[plans, metrics]``, a column per metric."""
         plans = np.asarray(plans)
         if plans.ndim != 2 or plans.shape[1] != len(self.layers) or plans.dtype.kind not in "iu":
             raise PlanError(
@@ -203,7 +219,7 @@ class RankSpace:
     def smallest_cost(self) -> dict[str, int]:
         """The smallest reachable cost per metric, each on its own."""
         least = self._fixed + sum(options.costs.min(0) for options in self.layers)
-        return dict(zip(METRICS, least.tolist(), strict=True))
+        return dict(zip(self.metric_names, least.tolist(), strict=True))
 
     def minimise(self, values: Sequence[FloatArray], budget: Budget) -> Solution:
         """The plan of least total value within the budget, with a lower bound (see ``space.knapsack``).
@@ -244,7 +260,7 @@ class RankSpace:
         """Columns (of ``LayerOptions.costs``) of the bounded metrics, and what the budget leaves the layers of each."""
         limits = budget.limits(self.dense_cost)
         capacity = [limits[metric] - self.fixed_cost[metric] for metric in budget.metrics]
-        return [METRICS.index(metric) for metric in budget.metrics], np.array(capacity, dtype=np.float64)
+        return [self.metric_names.index(metric) for metric in budget.metrics], np.array(capacity, dtype=np.float64)
 
     # -- errors --------------------------------------------------------------------------------------------------------
 
@@ -291,12 +307,12 @@ class RankSpace:
         """The plan itself if it meets the budget, else a plan near it that does.
 
         Near is in the coordinates of :meth:`encode`: the sum over layers of squared steps; changing a layer's
-        form costs a fixed price plus the squared relative change of its parameters. It is a knapsack with that
-        distance as its value. Options whose ``values`` are not finite (errors of fits that failed) are not taken.
+        form costs a fixed price plus the squared relative change of its first metric, the parameters. It is a knapsack
+        with that distance as its value. Options whose ``values`` are not finite (errors of fits that failed) are not taken.
         """
         rows = self.indices(plan)
         limits = budget.limits(self.dense_cost)
-        cost = dict(zip(METRICS, self.costs(rows[None])[0], strict=True))
+        cost = dict(zip(self.metric_names, self.costs(rows[None])[0], strict=True))
         allowed = [np.isfinite(v) for v in values or [np.zeros(len(options)) for options in self.layers]]
         taken = all(ok[row] for ok, row in zip(allowed, rows, strict=True))
         if taken and all(cost[metric] <= limit for metric, limit in limits.items()):
@@ -325,7 +341,7 @@ class RankSpace:
     def feasible_plans(self, budget: Budget, chunk: int = 4096) -> Iterator[RankPlan]:
         """Every plan within the budget, in a fixed order; meant for small spaces."""
         limits = budget.limits(self.dense_cost)
-        columns = [METRICS.index(metric) for metric in budget.metrics]
+        columns = [self.metric_names.index(metric) for metric in budget.metrics]
         bound = np.array([limits[metric] for metric in budget.metrics])
         for start in range(0, self.size, chunk):
             flat = np.arange(start, min(start + chunk, self.size))

@@ -10,9 +10,9 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from rank_search.arrays import FloatArray
 from rank_search.errors import DataError, InvalidInputError
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
-from rank_search.space.forms.decomposition import FloatArray
 from rank_search.task.data.image_data import Data, ImageSet
 from rank_search.task.evaluation import Evaluation, validate
 from rank_search.task.latency import LATENCY_BATCH, latencies

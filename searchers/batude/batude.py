@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rank_search.arrays import FloatArray
 from rank_search.errors import EvaluationError, InvalidInputError, LimitReached
 from rank_search.running import device_of
 from rank_search.searching import Proposal, Searcher
 from rank_search.searching.option_values import fraction, one_of, positive, whole
-from rank_search.space.forms.decomposition import FloatArray
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.task import Task
 

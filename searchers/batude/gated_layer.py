@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InvalidInputError
 from rank_search.plugins import nearest
 from rank_search.space import Budget, RankSpace
-from rank_search.space.forms.decomposition import Decomposition, FloatArray, IntArray
+from rank_search.space.forms.decomposition import Decomposition
 from rank_search.space.forms.mode_spectra import ModeSpectra, spectra_of
 from rank_search.space.tables.options import LayerOptions
 
@@ -42,7 +43,7 @@ class GatedLayer:
         self._kind: type[ModeSpectra] = kind
         shape = tuple(rank + 1 for rank in self.full)
         grid = np.indices(shape, dtype=np.int64).reshape(len(shape), -1).T
-        costs = np.stack([self.form.params(self.layer, grid), self.form.macs(self.layer, grid)], axis=1)
+        costs = options.costs_of(self.form, grid)
         possible: NDArray[np.bool_] = np.asarray((grid >= 1).all(1))
         possible[possible] = self.form.feasible(self.layer, grid[possible])
         cheaper = possible & (costs < options.costs[0]).any(1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rank_search.space.forms.decomposition import FloatArray
+from rank_search.arrays import FloatArray
 from rank_search.space.forms.mode_spectra import gate_gradients
 
 from .gated_layer import GatedLayer

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.arrays import FloatArray, IntArray
 
 Ranks = tuple[int, ...]
 DENSE_RANKS: Ranks = ()

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rank_search.arrays import FloatArray
 from rank_search.space import Budget, RankPlan, RankSpace
-from rank_search.space.forms.decomposition import FloatArray
 from rank_search.space.forms.mode_spectra import Gates, ModeSpectra
 from rank_search.space.forms.spectra import tails
 

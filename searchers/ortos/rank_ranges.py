@@ -234,8 +234,7 @@ def nearest_row(options: LayerOptions, choice: Choice) -> int:
         raise InvalidInputError(f"layer {options.layer.name!r} has no form {choice.form!r}; it has {', '.join(names)}")
     position = names.index(choice.form)
     form, ranks = options.forms[position], np.array([choice.ranks], dtype=np.int64)
-    costs = np.array([form.params(options.layer, ranks)[0], form.macs(options.layer, ranks)[0]])
-    if (costs >= options.costs[0]).all():
+    if (options.costs_of(form, ranks)[0] >= options.costs[0]).all():
         return 0
     rows = np.flatnonzero(options.form == position)
     distances = np.square(np.log(options.ranks_of(position)) - np.log(ranks)).sum(1)

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from rank_search.arrays import FloatArray
 from rank_search.errors import DataError, EvaluationError
 from rank_search.searching import Proposal
 from rank_search.searching.option_values import boolean, one_of, whole
 from rank_search.searching.probability_trace import traced
 from rank_search.space import RankPlan
-from rank_search.space.forms.decomposition import FloatArray
 from rank_search.task import Task
 
 from .budget_relaxation import BudgetRelaxation

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space import Budget, RankSpace
-from rank_search.space.forms.decomposition import FloatArray, IntArray
 
 from .nested_mixture import LayerMixture
 

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.tables.options import LayerOptions
 from rank_search.space.tables.thinning import undominated
 

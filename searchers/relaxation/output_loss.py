@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from rank_search.arrays import FloatArray
 from rank_search.errors import EvaluationError
 from rank_search.running import device_of
 from rank_search.space import RankPlan
-from rank_search.space.forms.decomposition import FloatArray
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.task import Task
 from rank_search.task.batch_stream import BatchStream

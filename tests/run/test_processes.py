@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from rank_search import load, load_model
-from rank_search.space.layers.trace import count_macs
+from rank_search.space.layers.counting import count_macs
 
 COMMAND = [sys.executable, "-c", "from rank_search.cli import main; main()", "bench"]
 TIMES = ("latency_ms", "dense_latency_ms", "search_seconds", "search_cpu_seconds", "finetune_seconds")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rank_search.space import METRICS, Budget, RankSpace
+from rank_search.space import Budget, RankSpace
 from rank_search.space.layers.whitening import RIDGE
 from rank_search.space.tables.options import LayerOptions
 
@@ -63,7 +63,7 @@ def mixed_space(net: nn.Module, forms: Any = FORMS, **options: Any) -> RankSpace
 
 
 def columns_of(budget: Budget) -> list[int]:
-    return [METRICS.index(metric) for metric in budget.metrics]
+    return [["params", "macs"].index(metric) for metric in budget.metrics]
 
 
 def multiplied_out(options: LayerOptions, row: int) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rank_search.errors import BudgetError
-from rank_search.space.budget import METRICS, Budget
+from rank_search.space.budget import Budget
 
 DENSE = {"params": 1001, "macs": 40_000}
 
@@ -39,7 +39,7 @@ def test_limits_are_whole_numbers_a_fraction_of_the_dense_network_rounded_down(
 @pytest.mark.parametrize(
     "bound", [0, 0.0, -1, -0.5, float("nan"), float("inf"), float("-inf"), 1.5, 2.0, 1e9, True, False, "0.5", None]
 )
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ["params", "macs", "bytes"])
 def test_a_bad_bound_is_refused_with_the_metric_and_the_value(metric: str, bound: Any) -> None:
     with pytest.raises(BudgetError) as caught:
         Budget(**{metric: bound})

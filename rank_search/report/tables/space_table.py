@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rank_search.space import METRICS, RankSpace
+from rank_search.space import RankSpace
 
 
 def print_space(space: RankSpace, title: str, console: Console) -> None:
@@ -22,7 +22,7 @@ def print_space(space: RankSpace, title: str, console: Console) -> None:
     )
     for heading in ("layer", "shape", "form: largest ranks"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("options", *METRICS):
+    for heading in ("options", *space.metric_names):
         table.add_column(heading, justify="right", no_wrap=True)
     for options in space.layers:
         largest = [
@@ -45,7 +45,7 @@ def print_space(space: RankSpace, title: str, console: Console) -> None:
         + "\n".join(
             f"{metric}: dense {dense[metric]:,}, smallest reachable {least[metric]:,} "
             f"({least[metric] / dense[metric]:.4f})"
-            for metric in METRICS
+            for metric in space.metric_names
         ),
         highlight=False,
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from rank_search.space.forms.decomposition import Decomposition, IntArray
-from rank_search.space.forms.factor_modules import has_bias, kernel, pointwise
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.arrays import IntArray
+from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
 from rank_search.space.layers.layer import Layer
-from rank_search.space.plan import Choice
 
 
 class ChannelCore(Decomposition):
@@ -37,22 +35,10 @@ class ChannelCore(Decomposition):
         out, into = self.split(ranks)
         return inside & (out <= into * layer.taps) & (into <= out * layer.taps)
 
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        out, into = self.split(ranks)
-        inner = layer.groups * out * into * layer.taps
-        return layer.in_channels * into + inner + out * layer.out_channels
-
-    def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        out, into = self.split(ranks)
-        first = layer.in_positions * layer.in_channels * into
-        inner = layer.kernel_positions * layer.groups * out * into * layer.taps
-        return first + inner + layer.out_positions * layer.out_channels * out
-
-    def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
-        layer = Layer.of("", module)
-        groups = layer.groups
-        out, into = (int(column[0]) * groups for column in self.split(np.array([ranks], dtype=np.int64)))
-        first = pointwise(module, layer.in_channels, into, groups)
-        core = kernel(module, into, out, groups)
-        last = pointwise(module, out, layer.out_channels, groups, has_bias(module))
-        return LowRank(Choice(self.name, ranks), [first, core, last])
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        out, into = (column * layer.groups for column in self.split(ranks))
+        return (
+            FactorShape(layer.in_channels, into, layer.groups),
+            FactorShape(into, out, layer.groups, all_axes(layer)),
+            FactorShape(out, layer.out_channels, layer.groups),
+        )

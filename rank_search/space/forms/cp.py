@@ -10,16 +10,15 @@ import tensorly as tl
 import torch
 from numpy.typing import NDArray
 from tensorly.decomposition import parafac
-from torch import Tensor, nn
+from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import EvaluationError, InvalidInputError
-from rank_search.space.forms.decomposition import Decomposition, FloatArray, IntArray
-from rank_search.space.forms.factor_modules import has_bias, kernel, pointwise
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
 from rank_search.space.layers.factor_cache import Tensors
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
-from rank_search.space.plan import Choice
 
 TOLERANCE = 1e-7
 
@@ -74,12 +73,13 @@ class CP(Decomposition):
     def feasible(self, layer: Layer, ranks: IntArray) -> NDArray[np.bool_]:
         return (ranks[:, 0] >= 1) & (ranks[:, 0] <= self.largest_ranks(layer)[0])
 
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return ranks[:, 0] * (layer.in_channels + layer.groups * layer.taps + layer.out_channels)
-
-    def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        per_component = layer.in_positions * layer.in_channels + layer.out_positions * layer.out_channels
-        return ranks[:, 0] * (per_component + layer.kernel_positions * layer.groups * layer.taps)
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        inner = ranks[:, 0] * layer.groups
+        return (
+            FactorShape(layer.in_channels, inner, layer.groups),
+            FactorShape(inner, inner, inner, all_axes(layer)),
+            FactorShape(inner, layer.out_channels, layer.groups),
+        )
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
         return np.array([self._fit(weight, rank)["error"].item() for (rank,) in ranks.tolist()], dtype=np.float64)
@@ -92,14 +92,6 @@ class CP(Decomposition):
         first, out = found["in"].transpose(1, 2), found["out"]  # [g, R, i], [g, o, R]
         depthwise = found["taps"].transpose(1, 2).reshape(-1, 1, 1, weight.layer.taps)
         return weight.unwhiten(first.unsqueeze(3)), depthwise, out.unsqueeze(3)
-
-    def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
-        layer = Layer.of("", module)
-        inner, groups = ranks[0] * layer.groups, layer.groups
-        first = pointwise(module, layer.in_channels, inner, groups)
-        depthwise = kernel(module, inner, inner, inner)
-        last = pointwise(module, inner, layer.out_channels, groups, has_bias(module))
-        return LowRank(Choice(self.name, ranks), [first, depthwise, last])
 
     def _fit(self, weight: LayerWeight, rank: int) -> Tensors:
         """``out, in, taps``, each ``[groups, extent, R]``, and ``error``."""

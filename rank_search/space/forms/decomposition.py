@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InvalidInputError, PluginError
 from rank_search.plugins import Registry, check_names
+from rank_search.space.forms import factor_shapes
+from rank_search.space.forms.factor_shapes import Shapes
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
+from rank_search.space.plan import Choice
 
 
 class Decomposition(ABC):
@@ -57,12 +58,16 @@ class Decomposition(ABC):
         return f"no {self.name} of this weight has the ranks {list(ranks)}: one mode is too small for the other"
 
     @abstractmethod
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        """Weights of the factors without bias, ``[n]``, in closed form."""
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        """The factors of every rank tuple, in the order they run; costs and modules follow from it."""
 
-    @abstractmethod
+    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
+        """Weights of the factors without bias, ``[n]``."""
+        return factor_shapes.params(layer, self.factor_shapes(layer, ranks))
+
     def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        """Multiply-adds of the factors for one sample, ``[n]``, in closed form."""
+        """Multiply-adds of the factors for one sample, ``[n]``."""
+        return factor_shapes.macs(layer, self.factor_shapes(layer, ranks))
 
     @abstractmethod
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
@@ -73,11 +78,12 @@ class Decomposition(ABC):
 
     @abstractmethod
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """The factors ``[groups, out / groups, in / groups, taps]`` in the order the layers of :meth:`skeleton` run."""
+        """The factors ``[groups, out / groups, in / groups, taps]`` in the order of :meth:`factor_shapes`."""
 
-    @abstractmethod
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
         """The factorised module with weights on the meta device, geometry taken from the dense ``module``."""
+        shapes = self.factor_shapes(Layer.of("", module), np.array([ranks], dtype=np.int64))
+        return LowRank(Choice(self.name, ranks), factor_shapes.modules(module, shapes))
 
 
 decompositions: Registry[Decomposition] = Registry("rank_search.decompositions", "form", lambda: Decomposition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,22 +21,20 @@ def pointwise(like: nn.Module, into: int, out: int, groups: int = 1, bias: bool 
     return _bare(plain, into, out, 1, groups=groups, bias=bias)
 
 
-def kernel(
-    like: nn.Module, into: int, out: int, groups: int = 1, bias: bool = False, axis: int | None = None
-) -> nn.Module:
+def kernel(like: nn.Module, into: int, out: int, groups: int, bias: bool, axes: Collection[int]) -> nn.Module:
     """A convolution with the kernel, stride, padding and dilation of ``like``, weight on the meta device.
 
     Args:
         like: the dense convolution; its own groups and channels do not matter.
         into, out, groups, bias: of the new one.
-        axis: only the geometry of this kernel axis is taken, the other axes get extent 1; None takes all axes.
+        axes: the geometry of these kernel axes is taken, the others get extent 1.
     """
     assert isinstance(like, Conv)
 
     def along(values: Any, neutral: int) -> Any:
-        if axis is None or isinstance(values, str):  # "same" and "valid" mean the right thing on every axis
+        if isinstance(values, str):  # "same" and "valid" mean the right thing on every axis
             return values
-        return tuple(value if i == axis else neutral for i, value in enumerate(values))
+        return tuple(value if i in axes else neutral for i, value in enumerate(values))
 
     options: dict[str, Any] = {
         "stride": along(like.stride, 1),

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.forms import spectra
-from rank_search.space.forms.decomposition import Decomposition, FloatArray, IntArray
+from rank_search.space.forms.decomposition import Decomposition
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 

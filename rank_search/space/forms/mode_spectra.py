@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rank_search.space.forms.decomposition import Decomposition, FloatArray
+from rank_search.arrays import FloatArray
+from rank_search.space.forms.decomposition import Decomposition
 from rank_search.space.forms.matrix_form import MatrixForm
 from rank_search.space.forms.spectra import unfolding
 from rank_search.space.forms.tucker2 import Tucker2

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rank_search.space.forms.decomposition import FloatArray
+from rank_search.arrays import FloatArray
 from rank_search.space.layers.layer_weight import LayerWeight
 
 Unfold = Callable[[], Iterable[Tensor]]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from rank_search.space.forms.decomposition import IntArray
-from rank_search.space.forms.factor_modules import has_bias, kernel, pointwise
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.arrays import IntArray
+from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
 from rank_search.space.forms.matrix_form import MatrixForm
 from rank_search.space.layers.layer import Layer
-from rank_search.space.plan import Choice
 
 
 class SVD(MatrixForm):
@@ -32,20 +30,11 @@ class SVD(MatrixForm):
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         return right.unsqueeze(3), left.unsqueeze(3)
 
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return ranks[:, 0] * (layer.in_channels + layer.out_channels)
-
-    def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return layer.kernel_positions * self.params(layer, ranks)
-
-    def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
         """The stride stands in the factor that leaves the other one the fewer pixels."""
-        layer, (rank,), bias = Layer.of("", module), ranks, has_bias(module)
-        into, inner, out, groups = layer.in_channels, rank * layer.groups, layer.out_channels, layer.groups
-        if layer.kind == "linear":
-            pair = [pointwise(module, into, inner), pointwise(module, inner, out, bias=bias)]
-        elif layer.transposed:
-            pair = [pointwise(module, into, inner, groups), kernel(module, inner, out, groups, bias)]
-        else:
-            pair = [kernel(module, into, inner, groups), pointwise(module, inner, out, groups, bias)]
-        return LowRank(Choice(self.name, ranks), pair)
+        inner, axes = ranks[:, 0] * layer.groups, all_axes(layer)
+        first, last = ((), axes) if layer.transposed else (axes, ())
+        return (
+            FactorShape(layer.in_channels, inner, layer.groups, first),
+            FactorShape(inner, layer.out_channels, layer.groups, last),
+        )

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rank_search.space.forms.decomposition import IntArray
-from rank_search.space.forms.factor_modules import has_bias, kernel, pointwise
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.arrays import IntArray
+from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
 from rank_search.space.forms.matrix_form import MatrixForm
 from rank_search.space.layers.layer import Layer
-from rank_search.space.plan import Choice
 
 
 class SVDChannel(MatrixForm):
@@ -38,16 +36,9 @@ class SVDChannel(MatrixForm):
     def fold(self, layer: Layer, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         return torch.unflatten(right, 2, (-1, layer.taps)), left.unsqueeze(3)
 
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return ranks[:, 0] * (layer.in_channels * layer.taps + layer.out_channels)
-
-    def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        first = layer.kernel_positions * layer.in_channels * layer.taps
-        return ranks[:, 0] * (first + layer.out_positions * layer.out_channels)
-
-    def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
-        layer, (rank,) = Layer.of("", module), ranks
-        inner, groups = rank * layer.groups, layer.groups
-        first = kernel(module, layer.in_channels, inner, groups)
-        last = pointwise(module, inner, layer.out_channels, groups, has_bias(module))
-        return LowRank(Choice(self.name, ranks), [first, last])
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        inner = ranks[:, 0] * layer.groups
+        return (
+            FactorShape(layer.in_channels, inner, layer.groups, all_axes(layer)),
+            FactorShape(inner, layer.out_channels, layer.groups),
+        )

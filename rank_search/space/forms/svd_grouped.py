@@ -8,16 +8,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InvalidInputError
 from rank_search.space.forms import spectra
-from rank_search.space.forms.decomposition import Decomposition, FloatArray, IntArray
-from rank_search.space.forms.factor_modules import has_bias, kernel, pointwise
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
-from rank_search.space.plan import Choice
 
 
 class SVDGrouped(Decomposition):
@@ -76,14 +75,12 @@ class SVDGrouped(Decomposition):
             return f"svd_grouped groups {groups} do not divide its {into} input channels; allowed: {allowed}"
         return f"svd_grouped rank {rank} is above the largest with {groups} groups, {_largest(layer, groups)}"
 
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        groups, rank = ranks[:, 0], ranks[:, 1]
-        return rank * (layer.in_channels * layer.taps + groups * layer.out_channels)
-
-    def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        groups, rank = ranks[:, 0], ranks[:, 1]
-        first = layer.kernel_positions * layer.in_channels * layer.taps
-        return rank * (first + layer.out_positions * groups * layer.out_channels)
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        groups, inner = ranks[:, 0] * layer.groups, ranks[:, 0] * ranks[:, 1] * layer.groups
+        return (
+            FactorShape(layer.in_channels, inner, groups, all_axes(layer)),
+            FactorShape(inner, layer.out_channels, layer.groups),
+        )
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
         result = np.zeros(len(ranks))
@@ -98,13 +95,6 @@ class SVDGrouped(Decomposition):
         left, right = _cut(weight, groups, rank)
         last = torch.unflatten(left, 0, (-1, groups)).permute(0, 2, 1, 3).flatten(2)  # [g, Co / g, k R]
         return right, last.unsqueeze(3)
-
-    def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
-        layer, (groups, rank) = Layer.of("", module), ranks
-        inner = layer.groups * groups * rank
-        first = kernel(module, layer.in_channels, inner, layer.groups * groups)
-        last = pointwise(module, inner, layer.out_channels, layer.groups, has_bias(module))
-        return LowRank(Choice(self.name, ranks), [first, last])
 
     def _offered(self, layer: Layer) -> list[int]:
         divisors = _divisors(layer.group_channels[1])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rank_search.space.forms.decomposition import IntArray
-from rank_search.space.forms.factor_modules import has_bias, kernel
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.arrays import IntArray
+from rank_search.space.forms.factor_shapes import FactorShape, Shapes
 from rank_search.space.forms.matrix_form import MatrixForm
 from rank_search.space.layers.layer import Layer
-from rank_search.space.plan import Choice
 
 
 class SVDSpatial(MatrixForm):
@@ -50,18 +48,9 @@ class SVDSpatial(MatrixForm):
         last = torch.unflatten(right, 2, (-1, layer.kernel[1])).transpose(1, 2)
         return first, last
 
-    def params(self, layer: Layer, ranks: IntArray) -> IntArray:
-        return ranks[:, 0] * (layer.in_channels * layer.kernel[0] + layer.out_channels * layer.kernel[1])
-
-    def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
-        first, last = layer.in_channels * layer.kernel[0], layer.out_channels * layer.kernel[1]
-        if layer.transposed:
-            return ranks[:, 0] * (layer.in_positions * first + layer.half_positions * last)
-        return ranks[:, 0] * (layer.half_positions * first + layer.out_positions * last)
-
-    def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
-        layer, (rank,) = Layer.of("", module), ranks
-        inner, groups = rank * layer.groups, layer.groups
-        first = kernel(module, layer.in_channels, inner, groups, axis=0)
-        last = kernel(module, inner, layer.out_channels, groups, has_bias(module), axis=1)
-        return LowRank(Choice(self.name, ranks), [first, last])
+    def factor_shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        inner = ranks[:, 0] * layer.groups
+        return (
+            FactorShape(layer.in_channels, inner, layer.groups, (0,)),
+            FactorShape(inner, layer.out_channels, layer.groups, (1,)),
+        )

@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.forms import spectra
 from rank_search.space.forms.channel_core import ChannelCore
-from rank_search.space.forms.decomposition import FloatArray, IntArray
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -32,6 +33,7 @@ class Layer:
         out_channels, in_channels: Co and Ci (features of a linear layer).
         kernel, groups: as in ``torch.nn.Conv2d``; ``()`` and 1 for a linear layer.
         calls: one entry per call in a forward pass; empty when only the module, not its use, is known.
+        itemsize: bytes of one weight.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Layer:
     kernel: tuple[int, ...] = ()
     groups: int = 1
     calls: tuple[Call, ...] = ()
+    itemsize: int = 4
 
     @classmethod
     def of(cls, name: str, module: nn.Module, calls: tuple[Call, ...] = ()) -> Layer:
@@ -52,10 +55,14 @@ class Layer:
         kind = KINDS.get(type(module))
         if kind is None:
             raise TypeError(f"{name}: {type(module).__name__} is none of {', '.join(k.__name__ for k in KINDS)}")
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        itemsize = weight.element_size()
         if isinstance(module, nn.Linear):
-            return cls(name, kind, module.out_features, module.in_features, calls=calls)
+            return cls(name, kind, module.out_features, module.in_features, calls=calls, itemsize=itemsize)
         assert isinstance(module, nn.modules.conv._ConvNd)
-        return cls(name, kind, module.out_channels, module.in_channels, module.kernel_size, module.groups, calls)
+        shape = module.out_channels, module.in_channels, module.kernel_size, module.groups
+        return cls(name, kind, *shape, calls, itemsize)
 
     @property
     def transposed(self) -> bool:
@@ -77,25 +84,33 @@ class Layer:
         """``(Co / groups, Ci / groups)``."""
         return self.out_channels // self.groups, self.in_channels // self.groups
 
+    def positions(self, applied: Collection[int]) -> int:
+        """Pixels (tokens) of one sample, summed over calls, after these kernel axes were applied and the others not.
+
+        None applied is the input (H W), all is the output (H' W'); with two axes, ``(0,)`` is H' W.
+        """
+        axes = len(self.kernel)
+        total = 0
+        for before, after in self.calls:
+            lead = len(before) - axes
+            extents = [after[lead + axis] if axis in applied else before[lead + axis] for axis in range(axes)]
+            total += prod(before[:lead]) * prod(extents)
+        return total
+
     @property
     def in_positions(self) -> int:
         """Input pixels (tokens) of one sample, summed over calls: H W."""
-        return sum(prod(before) for before, _ in self.calls)
+        return self.positions(())
 
     @property
     def out_positions(self) -> int:
         """Output pixels (tokens) of one sample, summed over calls: H' W'."""
-        return sum(prod(after) for _, after in self.calls)
+        return self.positions(range(len(self.kernel)))
 
     @property
     def kernel_positions(self) -> int:
         """Where the kernel is applied: at output pixels, or at the input pixels of a transposed convolution."""
         return self.in_positions if self.transposed else self.out_positions
-
-    @property
-    def half_positions(self) -> int:
-        """Pixels after the first of two kernel axes was applied, the second not yet: H' W. For two-axis kernels."""
-        return sum(prod(before[:-2]) * after[-2] * before[-1] for before, after in self.calls)
 
     @property
     def shape(self) -> tuple[int, ...]:

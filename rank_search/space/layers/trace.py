@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from rank_search.errors import InvalidInputError
-from rank_search.running import device_of, evaluating
+from rank_search.nests import Nest
+from rank_search.space.layers.counting import attention_as_products, run_sample
 from rank_search.space.layers.layer import KINDS, Call, Layer
 
 DEPTHWISE = "depthwise: nothing to gain in the channel modes"
@@ -24,46 +22,31 @@ class Trace:
     """Args:
     layers: every layer that a form could apply to, in the model's order.
     skipped: every other candidate with the reason.
-    dense_cost: ``params`` and ``macs`` (one sample) of the whole model.
     """
 
     layers: dict[str, Layer]
     skipped: dict[str, str]
-    dense_cost: dict[str, int]
 
 
-def trace(model: nn.Module, example_input: Tensor) -> Trace:
+def trace(model: nn.Module, example: Nest) -> Trace:
     """Runs one sample through the model and records every call of every convolution and linear layer.
 
     Args:
         model: any module; left as it was.
-        example_input: ``[N, ...]``; only the first sample is used.
+        example: a nest of inputs ``[N, ...]``; only the first sample is used.
 
     Raises:
         InvalidInputError: if the model cannot run the example.
     """
-    if example_input.ndim < 2 or len(example_input) == 0:
-        raise InvalidInputError(
-            f"the example input has shape {list(example_input.shape)}; give a batch of at least 1 sample"
-        )
     calls: dict[str, list[Call]] = {}
     candidates: dict[str, nn.Module] = {
         name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)
     }
     handles = [module.register_forward_hook(_recorder(calls, name)) for name, module in candidates.items()]
-    counter = FlopCounterMode(display=False)
-    fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        torch.backends.mha.set_fastpath_enabled(False)  # FlopCounterMode does not see into the fused attention
-        with evaluating(model), counter:
-            model(example_input[:1].to(device_of(model)))
-    except Exception as error:
-        raise InvalidInputError(
-            f"the model cannot run an input of shape {list(example_input[:1].shape)}: {type(error).__name__}: "
-            + " ".join(str(error).split())
-        ) from error
+        with attention_as_products():
+            run_sample(model, example)
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
     layers: dict[str, Layer] = {}
@@ -75,13 +58,7 @@ def trace(model: nn.Module, example_input: Tensor) -> Trace:
             layers[name] = Layer.of(name, module, tuple(calls[name]))
         else:
             skipped[name] = reason
-    params = sum(parameter.numel() for parameter in model.parameters())
-    return Trace(layers, skipped, {"params": params, "macs": counter.get_total_flops() // 2})
-
-
-def count_macs(model: nn.Module, example_input: Tensor) -> int:
-    """Multiply-adds of one sample by ``FlopCounterMode``: the independent check of every closed form."""
-    return trace(model, example_input).dense_cost["macs"]
+    return Trace(layers, skipped)
 
 
 def _recorder(calls: dict[str, list[Call]], name: str) -> Callable[[nn.Module, Any, Any], None]:

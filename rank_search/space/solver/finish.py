@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.arrays import FloatArray, IntArray
 
 MAX_STATES = 200_000
 

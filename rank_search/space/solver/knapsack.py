@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
-from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.solver.finish import finish
 
 MAX_CUTS = 300

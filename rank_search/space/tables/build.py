@@ -15,6 +15,7 @@ from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.space.layers.trace import Trace
 from rank_search.space.layers.whitening import Whitening
+from rank_search.space.metrics.metric import Metric
 from rank_search.space.tables.options import LayerOptions
 from rank_search.space.tables.thinning import LEAST_OPTIONS
 
@@ -66,6 +67,7 @@ def build_tables(
     prune: bool,
     multiple_of: int,
     max_options: int | None,
+    metrics: tuple[Metric, ...],
 ) -> tuple[list[LayerOptions], dict[str, str]]:
     """The tables of all layers that have any option beside dense, and for the others why they have none.
 
@@ -81,7 +83,7 @@ def build_tables(
     for name in names:
         reason = left_out.get(name) or traced.skipped.get(name)
         if reason is None:
-            found = _table(traced.layers[name], forms, model, cache, covariances, multiple_of)
+            found = _table(traced.layers[name], forms, model, cache, covariances, multiple_of, metrics)
             if isinstance(found, str):
                 reason = found
             else:
@@ -114,6 +116,7 @@ def _table(
     cache: FactorCache,
     covariances: Mapping[str, Tensor] | None,
     multiple_of: int,
+    metrics: tuple[Metric, ...],
 ) -> LayerOptions | str:
     """The layer's options, or why it has none."""
     reasons = {form.name: form.why_not(layer) for form in forms}
@@ -134,7 +137,7 @@ def _table(
                 "batches) on this model"
             )
         whitening = Whitening.of(layer.name, covariances[layer.name], layer.groups, layer.group_channels[1])
-    options = LayerOptions(fitting, LayerWeight(layer, weight, cache, whitening), multiple_of)
+    options = LayerOptions(fitting, LayerWeight(layer, weight, cache, whitening), multiple_of, metrics)
     return (
         options
         if len(options) > 1

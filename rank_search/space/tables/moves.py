@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rank_search.space.forms.decomposition import FloatArray, IntArray
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.tables.options import LayerOptions
 
 FORM_CHANGE = 1.0  # the distance added when a layer's form changes

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import PlanError
 from rank_search.memory import trim
 from rank_search.plugins import nearest
-from rank_search.space.forms.decomposition import Decomposition, FloatArray, IntArray
+from rank_search.space.forms.decomposition import Decomposition
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.metrics.metric import Metric, checked_number, checked_options, make_metrics
 from rank_search.space.plan import DENSE, DENSE_FORM, Choice
 from rank_search.space.tables import thinning
 
@@ -25,18 +27,26 @@ class LayerOptions:
         forms: the decompositions that apply to the layer.
         weight: the dense weight with the metric of its errors.
         multiple_of: ranks that are no multiple of it are left out, except the smallest and largest of a form.
+        metrics: what an option costs; None is ``params`` and ``macs``.
 
     Attributes:
         layer: its geometry.
         form: ``[n]``, the position in ``forms``, -1 for dense.
         ranks: ``[n, width]``, zero where a form has fewer modes than the widest.
-        costs: ``[n, 2]`` int64, columns as in ``budget.METRICS``; the bias is not counted (it never changes).
+        costs: ``[n, metrics]`` int64, a column per metric; the bias is not counted (it never changes).
         thinned: whether options were left out.
     """
 
-    def __init__(self, forms: tuple[Decomposition, ...], weight: LayerWeight, multiple_of: int = 1) -> None:
+    def __init__(
+        self,
+        forms: tuple[Decomposition, ...],
+        weight: LayerWeight,
+        multiple_of: int = 1,
+        metrics: tuple[Metric, ...] | None = None,
+    ) -> None:
         self.layer, self.weight = weight.layer, weight
-        tables = [(form, *_cheaper(form, weight.layer, multiple_of)) for form in forms]
+        self.metrics = make_metrics() if metrics is None else metrics
+        tables = [(form, *self._cheaper(form, multiple_of)) for form in forms]
         tables = [table for table in tables if len(table[1])]
         self.forms = tuple(form for form, _, _ in tables)
         self.width = max((len(form.modes) for form in self.forms), default=0)
@@ -45,8 +55,7 @@ class LayerOptions:
         )
         padded = [np.pad(ranks, ((0, 0), (0, self.width - ranks.shape[1]))) for _, ranks, _ in tables]
         self.ranks: IntArray = np.concatenate([np.zeros((1, self.width), np.int64), *padded])
-        dense = np.array([[self.layer.dense_params, self.layer.dense_macs]], dtype=np.int64)
-        self.costs: IntArray = np.concatenate([dense, *(costs for _, _, costs in tables)])
+        self.costs: IntArray = np.concatenate([self._dense_costs[None], *(costs for _, _, costs in tables)])
         self.thinned = multiple_of > 1
 
     def pruned(self) -> LayerOptions:
@@ -68,7 +77,7 @@ class LayerOptions:
         """The table of these rows, ascending, 0 among them; forms that lose all their rows go."""
         if len(rows) == len(self):
             return self
-        kept = LayerOptions((), self.weight)
+        kept = LayerOptions((), self.weight, metrics=self.metrics)
         used = np.unique(self.form[rows])[1:]
         kept.forms = tuple(self.forms[i] for i in used)
         kept.width = max((len(form.modes) for form in kept.forms), default=0)
@@ -78,6 +87,32 @@ class LayerOptions:
         if "errors" in self.__dict__:
             kept.errors = self.errors[rows]
         return kept
+
+    def costs_of(self, form: Decomposition, ranks: IntArray) -> IntArray:
+        """What any rank tuples ``[k, modes]`` of a form cost in this layer, offered or not: ``[k, metrics]``."""
+        return np.stack([checked_options(metric, self.layer, form, ranks) for metric in self.metrics], axis=1)
+
+    def _cheaper(self, form: Decomposition, multiple_of: int) -> tuple[IntArray, IntArray]:
+        """The form's ranks on the grid that cost less than the dense layer on some metric, and their costs."""
+        ranks, costs = self._less(form, form.candidates(self.layer))
+        if multiple_of == 1 or not len(ranks):
+            return ranks, costs
+        free = np.array([mode in form.exempt for mode in form.modes])
+        ends = ranks[thinning.on_grid(ranks, free, multiple_of)]
+        near = np.where(free, ranks, np.maximum(multiple_of, (ranks + multiple_of // 2) // multiple_of * multiple_of))
+        near = near[(near <= ranks.max(0)).all(1)]
+        near = near[form.feasible(self.layer, near)] if len(near) else near
+        return self._less(form, np.unique(np.concatenate([ends, near]), axis=0))
+
+    def _less(self, form: Decomposition, ranks: IntArray) -> tuple[IntArray, IntArray]:
+        """Those of the ranks that cost less than the dense layer on some metric, and their costs."""
+        costs = self.costs_of(form, ranks)
+        cheaper = (costs < self._dense_costs).any(axis=1)
+        return ranks[cheaper], costs[cheaper]
+
+    @cached_property
+    def _dense_costs(self) -> IntArray:
+        return np.array([checked_number(metric, metric.dense(self.layer)) for metric in self.metrics], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.form)
@@ -190,26 +225,6 @@ def _scaled(errors: FloatArray, scale: float) -> FloatArray:
     return np.where(np.isfinite(errors), errors * scale, np.inf) if scale != 1 else errors
 
 
-def _cheaper(form: Decomposition, layer: Layer, multiple_of: int) -> tuple[IntArray, IntArray]:
-    """The form's ranks on the grid that cost less than the dense layer on some metric, and their costs."""
-    ranks, costs = _less(form, layer, form.candidates(layer))
-    if multiple_of == 1 or not len(ranks):
-        return ranks, costs
-    free = np.array([mode in form.exempt for mode in form.modes])
-    ends = ranks[thinning.on_grid(ranks, free, multiple_of)]
-    near = np.where(free, ranks, np.maximum(multiple_of, (ranks + multiple_of // 2) // multiple_of * multiple_of))
-    near = near[(near <= ranks.max(0)).all(1)]
-    near = near[form.feasible(layer, near)] if len(near) else near
-    return _less(form, layer, np.unique(np.concatenate([ends, near]), axis=0))
-
-
-def _less(form: Decomposition, layer: Layer, ranks: IntArray) -> tuple[IntArray, IntArray]:
-    """Those of the ranks that cost less than the dense layer on some metric, and their costs."""
-    costs = np.stack([form.params(layer, ranks), form.macs(layer, ranks)], axis=1)
-    cheaper = (costs < np.array([layer.dense_params, layer.dense_macs])).any(axis=1)
-    return ranks[cheaper], costs[cheaper]
-
-
 def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
     """Why a table has no option with these ranks, and what is allowed."""
     if len(choice.ranks) != len(form.modes):
@@ -223,6 +238,6 @@ def why_not_offered(form: Decomposition, layer: Layer, choice: Choice) -> str:
         return form.why_infeasible(layer, choice.ranks)
     if len(form.candidates(layer)) and not (form.candidates(layer) == ranks).all(axis=1).any():
         return f"{form.name} ranks {list(choice.ranks)} are not on the grid of this space"
-    if not len(_less(form, layer, ranks)[0]):
+    if form.params(layer, ranks)[0] >= layer.dense_params and form.macs(layer, ranks)[0] >= layer.dense_macs:
         return f"{form.name} ranks {list(choice.ranks)} cost at least as much as the dense layer: leave it dense"
     return f"{form.name} ranks {list(choice.ranks)} are not offered"

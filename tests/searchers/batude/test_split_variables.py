@@ -19,7 +19,7 @@ from rank_search.searchers.batude.gated_layer import GatedLayer, gated_layers
 from rank_search.searchers.batude.split_variables import SplitVariables
 from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Budget, RankSpace
-from rank_search.space.layers.trace import count_macs
+from rank_search.space.layers.counting import count_macs
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

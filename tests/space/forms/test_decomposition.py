@@ -11,10 +11,11 @@ import torch
 from measured import cost
 from torch import nn
 
+from rank_search.arrays import IntArray
 from rank_search.errors import PluginError, UnknownNameError
 from rank_search.space import Budget, Choice, RankPlan, RankSpace, compress, load, plan_of, register_decomposition, save
 from rank_search.space.forms.cp import CP
-from rank_search.space.forms.decomposition import IntArray, decomposition, decompositions
+from rank_search.space.forms.decomposition import decomposition, decompositions
 from rank_search.space.forms.svd import SVD
 from rank_search.space.forms.tucker2 import Tucker2
 from rank_search.space.layers.layer import Layer
