@@ -308,7 +308,7 @@ class RankSpace:
 
         Near is in the coordinates of :meth:`encode`: the sum over layers of squared steps; changing a layer's
         form costs a fixed price plus the squared relative change of its first metric, the parameters. It is a knapsack
-        with that distance as its value. Options whose ``values`` are not finite (errors of fits that failed) are not taken.
+        with that distance as its value. Options whose ``values`` are not finite (fits that failed) are not taken.
         """
         rows = self.indices(plan)
         limits = budget.limits(self.dense_cost)
