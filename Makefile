@@ -1,14 +1,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-lowest lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/rank-search bench configs/quickstart.yaml
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# The tests with every dependency at the lowest version that pyproject.toml allows.
+test-lowest: $(LOWEST)/.installed-dev
+	$(LOWEST)/bin/python -m pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -26,5 +31,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q -e ".[dev]"
 	touch $@ $(VENV)/.installed
 
+$(LOWEST)/.installed-dev: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PYTHON) .ci/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install -q -e ".[dev]" -c $(LOWEST)/constraints.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

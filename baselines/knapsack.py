@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from rank_search.searching import Proposal, Searcher
 from rank_search.searching.option_values import one_of
-from rank_search.task import Task
+from rank_search.task import Oracles
 
 
 class Knapsack(Searcher):
@@ -21,7 +21,7 @@ class Knapsack(Searcher):
 
     needs_data: ClassVar[bool] = False
 
-    def __init__(self, task: Task, *, seed: int, weights: str = "relative") -> None:
+    def __init__(self, task: Oracles, *, seed: int, weights: str = "relative") -> None:
         super().__init__(task, seed=seed)
         self._weights = one_of("weights", weights, ("relative", "none"))
         self._done = False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rank_search.searching import AskTellSearcher, Outcome
+from rank_search.searching import AskTellSearcher, Trial
 from rank_search.space import RankPlan
-from rank_search.task import Task
+from rank_search.task import Oracles
 
 
 class Random(AskTellSearcher):
@@ -18,14 +18,14 @@ class Random(AskTellSearcher):
     (Bergstra and Bengio, JMLR 2012, for random search as the baseline of all black-box search.)
     """
 
-    def __init__(self, task: Task, *, seed: int) -> None:
+    def __init__(self, task: Oracles, *, seed: int) -> None:
         super().__init__(task, seed=seed)
         self._rng = np.random.default_rng(seed)
 
-    def ask(self) -> RankPlan | None:
-        return self.unseen(self._rng)
+    def ask(self, pending: Sequence[Trial]) -> RankPlan | None:
+        return self.unseen(self._rng, pending)
 
-    def tell(self, plan: RankPlan, outcome: Outcome) -> None:
+    def tell(self, trial: Trial) -> None:
         pass
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from rank_search.errors import InvalidInputError
-from rank_search.searching import AskTellSearcher, Outcome
+from rank_search.searching import AskTellSearcher, Trial
 from rank_search.space import RankPlan
-from rank_search.task import Task
+from rank_search.task import Oracles
 
 REPEATS = 16  # asks in a row that only name known plans, before an unseen one is drawn instead
 
@@ -31,7 +31,7 @@ class TPE(AskTellSearcher):
         warm_start: ``"knapsack"`` evaluates the data-free optimum first (an arm of its own in a comparison).
     """
 
-    def __init__(self, task: Task, *, seed: int, startup: int = 10, warm_start: str | None = None) -> None:
+    def __init__(self, task: Oracles, *, seed: int, startup: int = 10, warm_start: str | None = None) -> None:
         super().__init__(task, seed=seed)
         if startup < 1 or warm_start not in (None, "knapsack"):
             raise InvalidInputError(
@@ -39,59 +39,77 @@ class TPE(AskTellSearcher):
             )
         self._startup, self._warm_start = startup, warm_start
         self._distributions = _distributions(task)
-        self._trials: list[tuple[dict[str, Any], float | None]] = []
-        self._asked: dict[str, Any] = {}
+        self._told: list[tuple[dict[str, Any], float | None]] = []
+        self._asked: dict[RankPlan, dict[str, Any]] = {}
         self._study = self._new_study()
 
-    def ask(self) -> RankPlan | None:
+    def ask(self, pending: Sequence[Trial]) -> RankPlan | None:
         space, budget = self.task.space, self.task.budget
-        if self._warm_start and not self._trials:
+        under_way = {trial.plan for trial in pending}
+        if self._warm_start and not self._told and not pending:
             plan = space.plan(space.minimise(self.task.relative_errors(), budget).indices)
-            self._asked = self._params(plan)
+            self._asked[plan] = self._params(plan)
             return plan
-        for _ in range(REPEATS):
-            self._study.sampler = self._sampler()
-            self._asked = self._study.ask(self._distributions).params
-            plan = space.project(space.decode(self._vector(self._asked)), budget)
-            if plan not in self.outcomes:
+        for attempt in range(REPEATS):
+            params = self._asked_of_model(pending, attempt)
+            plan = space.project(space.decode(self._vector(params)), budget)
+            if plan not in self.trials and plan not in under_way:
+                self._asked[plan] = params
                 return plan
-            self._record(self.outcomes[plan])
-        unseen = self.unseen(np.random.default_rng([self.seed, len(self._trials)]))
+            if plan in self.trials:
+                self._record(params, self.trials[plan].score)
+        numbers = [self.seed, len(self._told), *([len(pending)] if pending else [])]
+        unseen = self.unseen(np.random.default_rng(numbers), pending)
         if unseen is not None:
-            self._asked = self._params(unseen)
+            self._asked[unseen] = self._params(unseen)
         return unseen
 
-    def tell(self, plan: RankPlan, outcome: Outcome) -> None:
-        self._record(outcome)
+    def tell(self, trial: Trial) -> None:
+        self._record(self._asked.pop(trial.plan), trial.score)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "trials": [[params, score] for params, score in self._trials]}
+        return {
+            **super().state_dict(),
+            "told": [[params, score] for params, score in self._told],
+            "asked": [[plan.to_dict(), params] for plan, params in self._asked.items()],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self._study, self._trials = self._new_study(), []
-        for params, score in state["trials"]:
-            self._asked = params
-            self._record(Outcome(score))
+        self._study, self._told = self._new_study(), []
+        self._asked = {RankPlan.from_json(plan): params for plan, params in state["asked"]}
+        for params, score in state["told"]:
+            self._record(params, score)
 
-    def _record(self, outcome: Outcome) -> None:
-        score = outcome.score
-        self._trials.append((self._asked, score))
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                params=self._asked,
-                distributions=self._distributions,
-                value=score,
-                state=TrialState.FAIL if score is None else TrialState.COMPLETE,
-            )
+    def _asked_of_model(self, pending: Sequence[Trial], attempt: int) -> dict[str, Any]:
+        """The point that the model suggests; those under way count as failures of the worst score (constant liar)."""
+        if not pending:
+            self._study.sampler = self._sampler()
+            return self._study.ask(self._distributions).params
+        study = optuna.create_study(direction="minimize", sampler=self._sampler(len(pending), attempt))
+        study.add_trials(self._study.get_trials(deepcopy=False))
+        lie = max((score for _, score in self._told if score is not None), default=None)
+        study.add_trials([self._frozen(self._asked[trial.plan], lie) for trial in pending if trial.plan in self._asked])
+        return study.ask(self._distributions).params
+
+    def _record(self, params: dict[str, Any], score: float | None) -> None:
+        self._told.append((params, score))
+        self._study.add_trial(self._frozen(params, score))
+
+    def _frozen(self, params: dict[str, Any], score: float | None) -> optuna.trial.FrozenTrial:
+        return optuna.trial.create_trial(
+            params=params,
+            distributions=self._distributions,
+            value=score,
+            state=TrialState.FAIL if score is None else TrialState.COMPLETE,
         )
 
     def _new_study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return optuna.create_study(direction="minimize", sampler=self._sampler())
 
-    def _sampler(self) -> optuna.samplers.TPESampler:
-        seed = int(np.random.SeedSequence([self.seed, len(self._trials)]).generate_state(1)[0])
+    def _sampler(self, *more: int) -> optuna.samplers.TPESampler:
+        seed = int(np.random.SeedSequence([self.seed, len(self._told), *more]).generate_state(1)[0])
         return optuna.samplers.TPESampler(
             n_startup_trials=self._startup,
             n_ei_candidates=24,
@@ -125,7 +143,7 @@ class TPE(AskTellSearcher):
         return params
 
 
-def _distributions(task: Task) -> dict[str, BaseDistribution]:
+def _distributions(task: Oracles) -> dict[str, BaseDistribution]:
     """One distribution per coordinate of ``space.encode``, in its order."""
     distributions: dict[str, BaseDistribution] = {}
     for options in task.space.layers:

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rank_search.errors import OverBudgetError
-from rank_search.searching import Proposal, Searcher
-from rank_search.searching.searcher import evaluate
+from rank_search.searching import Proposal, Searcher, evaluated
 from rank_search.space import RankPlan
 from rank_search.space.tables.options import LayerOptions
-from rank_search.task import Task
+from rank_search.task import Oracles
 
 STEPS = 1000  # fractions that are tried: 1/1000 .. 1
 
@@ -30,7 +29,7 @@ class Uniform(Searcher):
 
     needs_data: ClassVar[bool] = False
 
-    def __init__(self, task: Task, *, seed: int) -> None:
+    def __init__(self, task: Oracles, *, seed: int) -> None:
         super().__init__(task, seed=seed)
         names = dict.fromkeys(form.name for options in task.space.layers for form in options.forms)
         plans = dict.fromkeys(_at_budget(task, name) for name in names)
@@ -46,13 +45,12 @@ class Uniform(Searcher):
         self._next += 1
         if len(self._plans) == 1:
             return Proposal(plan)
-        if self.task.data is None:
+        if not self.task.has_data:
             error = self.task.weight_error(plan)
             if math.isinf(error):
                 return Proposal(plan, failure="no finite fit was found for one of its ranks")
             return Proposal(plan, error)
-        outcome = evaluate(self.task, plan)
-        return Proposal(plan, outcome.score, outcome.accuracy, outcome.failure)
+        return evaluated(self.task, plan)
 
     def state_dict(self) -> dict[str, Any]:
         return {"next": self._next}
@@ -61,7 +59,7 @@ class Uniform(Searcher):
         self._next = int(state["next"])
 
 
-def _at_budget(task: Task, form: str) -> RankPlan:
+def _at_budget(task: Oracles, form: str) -> RankPlan:
     """The plan of the largest fraction within the budget, by bisection; the smallest one projected if none is."""
     fits, over = 0, STEPS + 1
     while over - fits > 1:
@@ -74,7 +72,7 @@ def _at_budget(task: Task, form: str) -> RankPlan:
     return task.space.project(_plan(task, form, max(fits, 1) / STEPS), task.budget)
 
 
-def _plan(task: Task, form: str, fraction: float) -> RankPlan:
+def _plan(task: Oracles, form: str, fraction: float) -> RankPlan:
     return task.space.plan(np.array([_row(options, form, fraction) for options in task.space.layers]))
 
 

@@ -16,7 +16,7 @@ from rank_search.searchers.batude.greedy_ranks import greedy_ranks
 from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.searchers.batude.split_variables import SplitVariables
 from rank_search.space import Budget, RankSpace
-from rank_search.task import Data, ImageSet, Task
+from rank_search.task import ImageData, ImageSet, Task
 from rank_search.task.networks.models import load_model
 
 FORMS = ("tucker2", "svd")
@@ -26,12 +26,12 @@ EPOCH, ZSTEP, SVDS = "epoch of 4,000 images", "Z-step", "float32 SVDs of the sam
 GREEDY, RESCAN = "greedy step", "the same without a heap or paths"
 
 
-def images(count: int) -> Data:
+def images(count: int) -> ImageData:
     """Random images of CIFAR's size: what they show does not change what training on them costs."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     both = ImageSet(pixels, torch.arange(count) % 10)
-    return Data(both, both, None, (0.5,) * 3, (0.25,) * 3, crop=4, flip=True)
+    return ImageData(both, both, None, (0.5,) * 3, (0.25,) * 3, crop=4, flip=True)
 
 
 def weights_of(model: nn.Module, layers: list[GatedLayer]) -> dict[str, Tensor]:

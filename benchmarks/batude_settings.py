@@ -45,7 +45,7 @@ def row(task: Task, name: str, options: dict[str, Any]) -> list[str]:
     tuned = common.finetune(result.plan, max(0, task.recipe.epochs - used), result.trained)
     said = ", ".join(f"{key} {value}" for key, value in options.items())
     error = f"{common.weight_error(result.plan):.3f}"
-    return [f"{name} {said}", error, f"{100 * before:.1f}", f"{100 * common.validate(tuned).accuracy:.1f}"]
+    return [f"{name} {said}", error, f"{100 * before:.1f}", f"{100 * common.validate(tuned).measures['accuracy']:.1f}"]
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from rank_search.task import Data
+from rank_search.task import ImageData
 from rank_search.task.data import load_data
 from rank_search.task.networks.models import load_model
 
@@ -29,7 +29,7 @@ def resnet20(weights: str | None) -> tuple[nn.Module, Tensor]:
     return model, torch.randn(1, 3, 32, 32)
 
 
-def load(arguments: argparse.Namespace) -> Data:
+def load(arguments: argparse.Namespace) -> ImageData:
     """The images that :func:`add_data` names, normalised as the pretrained network expects."""
     return load_data(
         "npz",

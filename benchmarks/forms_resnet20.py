@@ -9,7 +9,7 @@ from timing import parser, print_table, seconds, use_threads
 from torch import Tensor
 
 from rank_search.space import Budget, RankSpace, input_covariances
-from rank_search.task import Data, Task
+from rank_search.task import ImageData, Task
 
 MIXED = ("tucker2", "svd_grouped", "svd_spatial")
 FORMS = {
@@ -23,7 +23,7 @@ BUDGETS = (0.7, 0.5, 0.3)
 CALIBRATION, RECALIBRATION = 512, 256
 
 
-def batches(data: Data, images: int) -> Iterator[Tensor]:
+def batches(data: ImageData, images: int) -> Iterator[Tensor]:
     return (inputs for inputs, _ in data.batches(data.train.subset(images, seed=0), 128))
 
 
@@ -59,7 +59,7 @@ def main() -> None:
                     stored, mended = (
                         task.validate(task.compress(plan)).accuracy
                         for task in (
-                            Task(model, space, budget, data, recalibration_images=images)
+                            Task(model, space, budget, data, recalibration_samples=images)
                             for images in (0, RECALIBRATION)
                         )
                     )

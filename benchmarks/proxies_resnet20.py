@@ -54,8 +54,8 @@ def main() -> None:
             relative = space.relative_errors()
             absolute = [one * options.energy for one, options in zip(relative, space.layers, strict=True)]
             plans = random_plans(space, relative, arguments.plans, seed=0)
-            task = Task(model, space, BUDGET, data, evaluation_images=arguments.images)
-            losses = np.array([task.evaluate(plan).loss for plan in plans])
+            task = Task(model, space, BUDGET, data, evaluation_samples=arguments.images)
+            losses = np.array([task.evaluate(plan).score for plan in plans])
             picked = np.array([space.indices(plan) for plan in plans])
             half = len(plans) // 2
             for weights, values in (("relative", relative), ("none", absolute)):

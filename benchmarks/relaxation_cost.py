@@ -61,7 +61,7 @@ def regrets(weights: str | None) -> list[float]:
                 result = run_search(make_searcher(task.under(task.budget), "relaxation", 0, polish=polish))
                 assert result.score is not None
                 values.append(100 * (result.score / optimum.value - 1))
-            last = result.steps[-1].proposal.info
+            last = result.trials[-1].info
             said = [f"{values[0]:.2f}", f"{values[1]:.3f}", f"{last['entropy']:.3f}", f"{last['violation']:.0e}"]
             rows.append(["+".join(forms), f"{macs}", f"{optimum.value:.4f}", *said])
             found.append(values[1])

@@ -5,17 +5,33 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from rank_search.errors import ConfigError, RankSearchError
+from rank_search.plugins import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]  # click's, or that of the click inside newer typers
+
+
+class _Commands(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise ConfigError(
+                f"there is no command {args[0]!r}{nearest(args[0], self.commands)}; "
+                f"the commands are: {', '.join(self.commands)}"
+            )
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="rank-search",
+    cls=_Commands,
     help="Choose the rank of every layer of a neural network under a hard budget, with any method, and compare fairly.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,14 +47,23 @@ TaskOption = Annotated[str | None, typer.Option("--task", help="Which task of th
 
 @app.command("list")
 def list_plugins() -> None:
-    """List searchers, forms and configs, broken plug-ins with their errors."""
+    """List searchers, forms, metrics, objectives and configs, broken plug-ins with their errors."""
     from rank_search.errors import PluginError
+    from rank_search.plugins import Registry
     from rank_search.run.config_file import installed_configs
     from rank_search.searching import searchers
     from rank_search.space.forms.decomposition import decompositions
+    from rank_search.space.metrics.metric import metrics
+    from rank_search.task.objectives.choose import objectives
 
     console = _console()
-    for title, registry in (("searchers", searchers), ("forms", decompositions)):
+    kinds: dict[str, Registry[Any]] = {
+        "searchers": searchers,
+        "forms": decompositions,
+        "metrics": metrics,
+        "objectives": objectives,
+    }
+    for title, registry in kinds.items():
         console.print(f"[bold]{title}[/bold]")
         width = max(map(len, registry.names()))
         for name, found in registry.listing().items():
@@ -97,22 +122,28 @@ def search(
     settings: SetOption = None,
 ) -> None:
     """Run one search, fine-tune, and save the compressed network."""
+    from rank_search.records.schema import shown
     from rank_search.run.config import load_config
     from rank_search.run.single import run_single
 
     console = _console()
     row = run_single(load_config(config, settings), task, searcher, budget, seed, output)
+    measure = row["measure"]
+
+    def says(column: str) -> str:
+        return shown(row[column], row["unit"])
+
     console.print(
         f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters; "
-        f"latency {row['latency_ms']:.2f} ms an image, dense {row['dense_latency_ms']:.2f} ms\n"
-        f"validation accuracy: dense {row['dense_val_accuracy']:.2%}, before fine-tuning {row['accuracy_before']:.2%}, "
-        f"after {row['val_accuracy']:.2%}",
+        f"latency {row['latency_ms']:.2f} ms a sample, dense {row['dense_latency_ms']:.2f} ms\n"
+        f"validation {measure}: dense {says(f'dense_val_{measure}')}, "
+        f"before fine-tuning {says(f'{measure}_before')}, after {says(f'val_{measure}')}",
         highlight=False,
     )
     if row["reason"]:
         console.print(f"the search stopped early: {row['reason']}", markup=False, highlight=False)
-    if row["test_accuracy"] is not None:
-        console.print(f"test accuracy: dense {row['dense_test_accuracy']:.2%}, compressed {row['test_accuracy']:.2%}")
+    if row[f"test_{measure}"] is not None:
+        console.print(f"test {measure}: dense {says(f'dense_test_{measure}')}, compressed {says(f'test_{measure}')}")
     said = f'saved in {output}; load it with rank_search.load("{output}", factory)'
     console.print(said, highlight=False, markup=False, soft_wrap=True)
 
@@ -190,15 +221,45 @@ def main() -> None:
     """Runs the command line; a known error becomes one line on standard error and exit code 2."""
     sys.path.insert(0, "")  # plug-ins and models of the current folder, as python -m would find them
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the screen
+            sys.exit(error.exit_code)
+        _fail(_told(error, sys.argv[1:]))
+    except typer.Abort:
+        _fail("aborted", code=1)
     except RankSearchError as error:
-        _fail(" ".join(str(error).split()))
+        _fail(str(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         _fail(f"{error.strerror}: {error.filename or ''}; free some space or choose another folder")
 
 
-def _fail(line: str) -> None:
-    sys.stderr.write(f"error: {line}\n")
-    sys.exit(2)
+def _told(error: Any, given: list[str]) -> str:
+    """A usage error in words: what was given and to which command, and the options that it has."""
+    ctx = error.ctx
+    where = "rank-search" if ctx is None or ctx.parent is None else f"the command {ctx.info_name!r}"
+    if type(error).__name__ == "NoSuchOption":  # click names -r where -resume was given
+        name = next((word.partition("=")[0] for word in given if word.startswith(error.option_name)), error.option_name)
+        params = [param for param in ctx.command.get_params(ctx) if param.param_type_name == "option"]
+        options = [option for param in params for option in param.opts]
+        return f"{where} has no option {name!r}{nearest(name, options)}; its options are: {', '.join(options)}"
+    message = error.format_message().strip().rstrip(".")
+    value = _value_of(getattr(error.param, "opts", []), given) if type(error) is typer.BadParameter else None
+    said = f"; given: {value!r}" if value is not None and repr(value) not in message else ""
+    return f"{where}: {message[:1].lower()}{message[1:]}{said}"
+
+
+def _value_of(options: list[str], given: list[str]) -> str | None:
+    """What follows the last of these options in the words of the command line."""
+    for number in reversed(range(len(given))):
+        name, sign, value = given[number].partition("=")
+        if name in options:
+            return value if sign else "".join(given[number + 1 : number + 2])
+    return None
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(code)

@@ -85,13 +85,15 @@ class Registry(Generic[T]):
         self._points: dict[str, list[EntryPoint]] | None = None
 
     def register(self, name: str, cls: type[T]) -> None:
-        """Adds a class in this process.
+        """Adds a class in this process; it takes the place of its own earlier self (a notebook's cell run again).
 
         Raises:
             PluginError: if the name is taken, or the class is not of the registry's kind.
         """
         self._check(name, cls)
-        if name in self._local or name in self._declared():
+        earlier = self._local.get(name)
+        again = earlier is not None and (earlier.__module__, earlier.__qualname__) == (cls.__module__, cls.__qualname__)
+        if not again and (name in self._local or name in self._declared()):
             raise PluginError(f"the {self.what} name {name!r} is taken; register yours under another name")
         self._local[name] = cls
 

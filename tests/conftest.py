@@ -6,12 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
+
+THREADS = 1
+"""Of torch and of every BLAS: two workers with two threads each on two cores wait for one another most of the time."""
+
+torch.set_num_threads(THREADS)
+_limits = threadpool_limits(THREADS)
 
 
 @pytest.fixture(scope="module")
 def single_thread() -> Iterator[None]:
-    """Threads cost more than they bring in networks of a few hundred weights."""
+    """Whatever a test before has set, one thread."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     yield
     torch.set_num_threads(threads)

@@ -7,14 +7,16 @@ import pytest
 from rank_search.searching import searchers
 from rank_search.testing import SearcherContract
 
-FAITHFUL = {"mode": "faithful", "lowest": 1, "highest": 3, "step": 2, "shrink": 2, "warm_up": 2, "iterations": 4}
-ARMS = [(name, {}) for name in searchers.names()] + [
+SMALL = {
+    "ortos": {"lowest": 1, "highest": 3, "step": 2, "shrink": 2, "warm_up": 2, "iterations": 4},
+    "relaxation_outputs": {"rounds": 3, "iterations": 2, "batch_size": 16},
+}
+ARMS = [(name, SMALL.get(name, {})) for name in searchers.names()] + [
     ("tpe", {"warm_start": "knapsack"}),
     ("knapsack", {"weights": "none"}),
     ("batude_gradient", {"gating": "hard", "epochs": 2, "period": 0.5, "rho": 0.1}),
     ("relaxation", {"rounds": 4, "polish": False}),
-    ("relaxation", FAITHFUL),
-    ("relaxation", {**FAITHFUL, "alpha_loss": "validation", "batch_size": 16}),
+    ("ortos", {**SMALL["ortos"], "alpha_loss": "validation", "batch_size": 16}),
     ("batude", {"start": "scratch", "epochs": 2, "batch_size": 16, "accumulate": 2, "patience": 2}),
 ]
 

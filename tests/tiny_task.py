@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rank_search.space import DENSE, Budget, Choice, RankPlan, RankSpace
-from rank_search.task import Data, ImageSet, Recipe, Task
+from rank_search.task import ImageData, ImageSet, Recipe, Task
 
 TRAIN, VALIDATION, TEST = 41, 30, 20
 PARAMS = 36 + 8 + 144 + 4 + 8 + 12 + 3
@@ -50,7 +50,7 @@ def tiny_net(seed: int = 0) -> TinyNet:
     return net.eval()
 
 
-def tiny_data() -> Data:
+def tiny_data() -> ImageData:
     """Three classes by the brightest third of the rows; the test images are of one grey that no other image has."""
     rng = np.random.default_rng(0)
 
@@ -62,7 +62,7 @@ def tiny_data() -> Data:
         return ImageSet.from_arrays(pixels.astype(np.uint8), labels)
 
     test = ImageSet.from_arrays(np.full((TEST, 6, 6, 1), 201, np.uint8), np.zeros(TEST, np.int64))
-    return Data(images(TRAIN), images(VALIDATION), test, mean=(0.35,), std=(0.2,))
+    return ImageData(images(TRAIN), images(VALIDATION), test, mean=(0.35,), std=(0.2,))
 
 
 def tiny_task(
@@ -74,7 +74,7 @@ def tiny_task(
 ) -> Task:
     net = net or tiny_net()
     space = RankSpace.from_model(net, torch.zeros(1, 1, 6, 6), forms=forms)
-    options = {"recipe": SHORT, "recalibration_images": 20, **options}
+    options = {"recipe": SHORT, "recalibration_samples": 20, **options}
     return Task(net, space, budget or Budget(macs=0.7), tiny_data() if data else None, **options)
 
 

@@ -1,57 +1,68 @@
-"""The steps of a search on disk: a row of numbers each, and a line of details where the method gives any."""
+"""``steps.csv``: a row of numbers for every trial of a search."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rank_search.files import write_text
-from rank_search.run.folder import STEP_COLUMNS, STEPS_FILE, TRACE_FILE, to_csv
-from rank_search.searching import Step
+from rank_search.records.schema import STEP_NUMBERS, STEP_TEXTS, STEPS_FILE, kept, step_columns
+from rank_search.records.table import numbers, read_table, to_csv
+from rank_search.searching import Trial
+
+UNMEASURED = ("loss",)  # it is the score
 
 
-def write_steps(place: Path, steps: Sequence[Step], dense: Mapping[str, Any]) -> None:
-    """Writes ``steps.csv``, and ``trace.jsonl`` if any step carries details.
+def write_steps(place: Path, trials: Sequence[Trial], dense: Mapping[str, Any], measures: Sequence[str]) -> None:
+    """Writes ``steps.csv``.
 
-    The numbers that a method puts into the info of its proposals become columns of their own in ``steps.csv``, under
-    their names; lists and mappings among them go, with the numbers, to the step's line of ``trace.jsonl``.
+    The numbers that a method puts into the info of its trials become columns of their own, under their names.
 
     Args:
         place: the cell's folder.
-        steps: of the search.
+        trials: of the search.
         dense: cost of the dense network.
+        measures: of the objective; the loss, which is the score, has no column of its own.
     """
-    own = dict.fromkeys(key for step in steps for key, value in step.proposal.info.items() if not _nested(value))
-    columns = (*STEP_COLUMNS, *(key for key in own if key not in STEP_COLUMNS))
-    rows = [{**step.proposal.info, **_row(step, dense)} for step in steps]
-    write_text(place / STEPS_FILE, to_csv(columns, rows))
-    detailed = [step for step in steps if any(map(_nested, step.proposal.info.values()))]
-    if detailed:
-        lines = [json.dumps({"step": step.number, **step.proposal.info}) for step in detailed]
-        write_text(place / TRACE_FILE, "\n".join(lines) + "\n")
+    counted = kept(trials[0].cost, dense) if trials else kept(dict.fromkeys(("macs", "params"), 0), dense)
+    columns = step_columns(
+        [name for name in measures if name not in UNMEASURED], [key.removeprefix("kept_") for key in counted]
+    )
+    own = dict.fromkeys(key for trial in trials for key, value in trial.info.items() if not is_nested(value))
+    rows = [{**trial.info, **_row(trial, dense)} for trial in trials]
+    write_text(place / STEPS_FILE, to_csv((*columns, *(key for key in own if key not in columns)), rows))
 
 
-def kept(cost: Mapping[str, int], dense: Mapping[str, Any]) -> dict[str, float]:
-    """``kept_macs`` and ``kept_params`` as fractions of the dense network."""
-    return {f"kept_{metric}": cost[metric] / dense[metric] for metric in ("macs", "params")}
+def read_steps(folder: Path | str, cell: str) -> pd.DataFrame:
+    """Reads ``cells/<cell>/steps.csv``: one row per trial, in order (no row at all if the search proposed nothing).
+
+    Raises:
+        RunError: if the file is missing, malformed or lacks columns.
+    """
+    path = Path(folder) / "cells" / cell / STEPS_FILE
+    table = read_table(path, (*STEP_TEXTS, *STEP_NUMBERS))
+    for column in (*STEP_NUMBERS, *(name for name in table.columns if name.startswith("kept_"))):
+        table[column] = numbers(table, column, path)
+    return table
 
 
-def _row(step: Step, dense: Mapping[str, Any]) -> dict[str, Any]:
-    proposal, meter = step.proposal, step.meter
-    return {
-        "step": step.number,
-        "score": proposal.score,
-        "incumbent_score": step.incumbent_score,
-        "accuracy": proposal.accuracy,
-        **kept(step.cost, dense),
-        "cached": proposal.cached,
-        "failure": proposal.failure,
-        **{key: meter[key] for key in STEP_COLUMNS if key in meter},
-        "seconds": round(meter["wall_seconds"], 3),
-    }
-
-
-def _nested(value: Any) -> bool:
+def is_nested(value: Any) -> bool:
+    """Whether a value of a trial's info goes to the trace, not into a column."""
     return isinstance(value, Mapping | list | tuple)
+
+
+def _row(trial: Trial, dense: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "step": trial.number,
+        "score": trial.score,
+        "incumbent_score": trial.incumbent,
+        **trial.measures,
+        **kept(trial.cost, dense),
+        "cached": trial.state == "cached",
+        "failure": trial.failure,
+        **{key: value for key, value in trial.meter.items() if not key.endswith("_seconds")},
+        "seconds": round(trial.meter["wall_seconds"], 3),
+    }

@@ -7,6 +7,7 @@ from itertools import product
 
 from rank_search.run.config import Config, SearcherConfig
 from rank_search.space import Budget
+from rank_search.space.metrics.metric import make_metrics
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Cell:
 
 def expand(config: Config) -> list[Cell]:
     """All cells of a config, in the order of its lists."""
+    for section in config.tasks.values():
+        make_metrics(section.space.metrics)  # in a worker, budgets may name them only now
     return [
         Cell(task, Budget(**bounds), searcher, seed)
         for task, bounds, searcher, seed in product(config.tasks, config.budgets, config.searchers, config.seeds)

@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rank_search.errors import ConfigError
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
+from rank_search.space.metrics.metric import ALWAYS, make_metrics
 from rank_search.space.tables.build import form_spec
 from rank_search.space.tables.thinning import LEAST_OPTIONS
 from rank_search.task.meter import Limits
@@ -49,14 +59,16 @@ class DataConfig(BaseModel):
 class SpaceConfig(_Section):
     """Which layers, forms and options (see ``RankSpace.from_model``).
 
-    ``errors: activation`` measures the layers' inputs on ``calibration_images`` training images, without labels.
+    ``errors: activation`` measures the layers' inputs on ``calibration_samples`` training samples, without targets.
+    ``metrics`` are counted beside params and macs; those that a budget names are counted anyway.
     """
 
     forms: list[Any] | None = Field(default=None, min_length=1)
     include: list[str] | None = None
     exclude: list[str] = []
     errors: Literal["weight", "activation"] = "weight"
-    calibration_images: int = Field(default=512, ge=1)
+    calibration_samples: int = Field(default=512, ge=1)
+    metrics: list[str] = []
     prune: bool = True
     multiple_of: int = Field(default=1, ge=1)
     max_options: int | None = Field(default=None, ge=LEAST_OPTIONS)
@@ -68,16 +80,22 @@ class SpaceConfig(_Section):
             form_spec(entry)
         return forms
 
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, metrics: list[str]) -> list[str]:
+        make_metrics(metrics)  # what is named here, budgets may name
+        return metrics
+
 
 class EvaluationConfig(_Section):
     """What one evaluation in a search looks at."""
 
-    images: int | None = Field(default=None, ge=1)
-    recalibration_images: int = Field(default=256, ge=0)
+    samples: int | None = Field(default=None, ge=1)
+    recalibration_samples: int = Field(default=256, ge=0)
 
 
 class TaskConfig(_Section):
-    """A network, data, a space and the common fine-tune.
+    """A network, data, an objective, a space and the common fine-tune.
 
     ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
     methods train alike; without it every method gets the whole fine-tune on top.
@@ -85,6 +103,7 @@ class TaskConfig(_Section):
 
     model: ModelConfig
     data: DataConfig
+    objective: str | dict[str, dict[str, Any] | None] = "classification"
     space: SpaceConfig = SpaceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     finetune: Recipe = Recipe()
@@ -92,11 +111,12 @@ class TaskConfig(_Section):
 
 
 class SearcherConfig(_Section):
-    """An arm of the comparison: a searcher with options, under a label."""
+    """An arm of the comparison: a searcher with options, under a label; ``parallel`` plans in flight at once."""
 
     name: str
     label: str = Field(default="", pattern=r"^$|" + NAME)
     options: dict[str, Any] = {}
+    parallel: int = Field(default=1, ge=1)
 
     @property
     def title(self) -> str:
@@ -175,6 +195,18 @@ class Config(_Section):
         if len(set(labels)) < len(labels):
             raise ValueError("a budget stands twice")
         return budgets
+
+    @model_validator(mode="after")
+    def _budgeted_metrics(self) -> Config:
+        """Every space counts what the budgets name."""
+        named = [metric for bounds in self.budgets for metric in bounds if metric not in ALWAYS]
+        tasks = {}
+        for name, task in self.tasks.items():
+            own = {metric.name for metric in make_metrics(task.space.metrics)}
+            missing = [metric for metric in dict.fromkeys(named) if metric not in own]
+            space = task.space.model_copy(update={"metrics": [*task.space.metrics, *missing]})
+            tasks[name] = task.model_copy(update={"space": space}) if missing else task
+        return self if tasks == self.tasks else self.model_copy(update={"tasks": tasks})
 
     def to_yaml(self) -> str:
         """The whole configuration, defaults spelled out."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +12,10 @@ import yaml
 
 from rank_search.errors import RunError
 from rank_search.files import read_json, write_json, write_text
+from rank_search.records.results import write_results
+from rank_search.records.schema import CONFIG_FILE, RESULT_FILE, RUN_FILE, VERSION, check_version
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-
-CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
-STEPS_FILE, TRACE_FILE = "steps.csv", "trace.jsonl"
-RESULT_FILE, CHECKPOINT_FILE = "result.json", "search.safetensors"
-
-RESULT_COLUMNS = (
-    "cell",
-    "task",
-    "budget",
-    "searcher",
-    "seed",
-    "status",
-    "reason",
-    "kept_macs",
-    "kept_params",
-    "latency_ms",
-    "dense_latency_ms",
-    "accuracy_before",
-    "val_accuracy",
-    "test_accuracy",
-    "dense_val_accuracy",
-    "dense_test_accuracy",
-    "weight_error",
-    "score",
-    "lower_bound",
-    "evaluations",
-    "samples_forward",
-    "samples_trained",
-    "decompositions",
-    "search_seconds",
-    "search_cpu_seconds",
-    "finetune_samples",
-    "finetune_seconds",
-)
-STEP_COLUMNS = (
-    "step",
-    "score",
-    "incumbent_score",
-    "accuracy",
-    "kept_macs",
-    "kept_params",
-    "cached",
-    "failure",
-    "evaluations",
-    "samples_forward",
-    "samples_trained",
-    "decompositions",
-    "seconds",
-)
 
 
 class RunFolder:
@@ -89,7 +40,7 @@ class RunFolder:
             what = "holds a run" if (self.path / CONFIG_FILE).exists() else "is not empty"
             raise RunError(f"{self.path} {what}: give another folder with --output, or go on with --resume")
         try:
-            write_json(self.path / RUN_FILE, {"id": uuid.uuid4().hex})
+            write_json(self.path / RUN_FILE, {"id": uuid.uuid4().hex, "schema": VERSION})
             write_text(self.path / CONFIG_FILE, config.to_yaml())
         except BaseException:
             self.remove()
@@ -103,6 +54,7 @@ class RunFolder:
         """
         if not (self.path / CONFIG_FILE).exists():
             raise RunError(f"there is no run to resume in {self.path}")
+        check_version(dict(read_json(self.path / RUN_FILE)).get("schema"), self.path)
         before = yaml.safe_load((self.path / CONFIG_FILE).read_text())
         now = yaml.safe_load(config.to_yaml())
         for key in now:
@@ -137,18 +89,8 @@ class RunFolder:
 
     def write_results(self, cells: Iterable[Cell]) -> None:
         """``results.csv``: one row per cell that has ended, in the config's order."""
-        rows = [row for row in map(self.result, cells) if row is not None]
-        write_text(self.path / RESULTS_FILE, to_csv(RESULT_COLUMNS, rows))
+        write_results(self.path, [row for row in map(self.result, cells) if row is not None])
 
     def remove(self) -> None:
         """Deletes a run that could not start."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def to_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV text; None is an empty field."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if row.get(key) is None else row[key] for key in columns} for row in rows)
-    return buffer.getvalue()

@@ -10,7 +10,7 @@ from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
-from rank_search.searching import Step
+from rank_search.searching import Trial
 
 
 def run_in_process(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:
@@ -18,8 +18,8 @@ def run_in_process(config: Config, cells: Sequence[Cell], folder: RunFolder, obs
     with limited_threads(config.run.threads):
         for cell in cells:
 
-            def tell(step: Step, cell: Cell = cell) -> None:
-                observer.progress(cell, int(step.meter["evaluations"]), step.incumbent_score)
+            def tell(trial: Trial, cell: Cell = cell) -> None:
+                observer.progress(cell, int(trial.meter["evaluations"]), trial.incumbent)
 
             observer.progress(cell, 0, None)
             observer.finish(cell, run_cell(config, cell, folder, tell))

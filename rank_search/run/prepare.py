@@ -17,7 +17,7 @@ from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.files import read_json, read_tensors, write_json, write_tensors
 from rank_search.run.config import Config, TaskConfig
 from rank_search.space import Budget, RankSpace, input_covariances
-from rank_search.task import Data, ImageSet, Task, load_model
+from rank_search.task import Data, Task, load_model
 from rank_search.task.data.load_data import load_data
 from rank_search.task.evaluation import BATCH, validate
 from rank_search.task.networks.weights import check_finite, load_weights
@@ -32,11 +32,11 @@ class Prepared:
     """Args:
     task: ready for searches, under the first budget of the config.
     test: the test set, which no searcher sees; None if the data has none.
-    dense: ``val_accuracy``, ``test_accuracy`` (or None), ``params``, ``macs`` of the dense network.
+    dense: of the dense network its measures on the ``validation`` and the ``test`` set (or None), and its ``cost``.
     """
 
     task: Task
-    test: ImageSet | None
+    test: Any
     dense: dict[str, Any]
 
 
@@ -61,10 +61,12 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         task.space.require_feasible(Budget(**bounds))
     task.space.relative_errors()
     if not (folder / DENSE_FACTS).exists():
+        objective = task.objective
+        test = None if data.test is None else dict(validate(model, data, data.test, objective).measures)
         facts = {
-            "val_accuracy": validate(model, data, data.validation).accuracy,
-            "test_accuracy": None if data.test is None else validate(model, data, data.test).accuracy,
-            **task.space.dense_cost,
+            "validation": dict(validate(model, data, data.validation, objective).measures),
+            "test": test,
+            "cost": task.space.dense_cost,
         }
         write_json(folder / DENSE_FACTS, facts)
     return Prepared(task, data.test, read_json(folder / DENSE_FACTS))
@@ -98,17 +100,18 @@ def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Modu
             return _with_weights(section, cached)
         except InvalidInputError:
             cached.unlink(missing_ok=True)
-    train(model.to(device), data, settings.train, seed=0)
+    train(model.to(device), data, settings.train, seed=0, objective=section.objective)
     check_finite(model)
     write_tensors(cached, model.state_dict())
     return model
 
 
 def _training_key(section: TaskConfig, model: nn.Module, data: Data, device: str) -> str:
-    """A hash of all that the training starts from: network, images, recipe, device."""
-    facts = [__version__, repr(model), str(section.model.train), device, str(data.mean), str(data.std)]
-    digest = hashlib.sha256(json.dumps([*facts, data.crop, data.flip]).encode())
-    for tensor in (*model.state_dict().values(), data.train.images, data.train.labels):
+    """A hash of all that the training starts from: network, data, recipe, objective, device."""
+    texts, tensors = data.fingerprint()
+    facts = [__version__, repr(model), str(section.model.train), str(section.objective), device, *texts]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for tensor in (*model.state_dict().values(), *tensors):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
 
@@ -164,8 +167,9 @@ def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, fol
         Budget(**config.budgets[0]),
         data,
         section.finetune,
-        evaluation_images=section.evaluation.images,
-        recalibration_images=section.evaluation.recalibration_images,
+        evaluation_samples=section.evaluation.samples,
+        recalibration_samples=section.evaluation.recalibration_samples,
+        objective=section.objective,
     )
 
 
@@ -181,11 +185,12 @@ def _bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) 
     settings = section.space
     return RankSpace.from_model(
         model,
-        torch.zeros(1, *data.train.images.shape[1:]),
+        data.example(),
         settings.forms,
         settings.include,
         settings.exclude,
         multiple_of=settings.multiple_of,
+        metrics=section.space.metrics,
         **{"max_options": None if settings.prune else settings.max_options, **more},
     )
 
@@ -208,9 +213,9 @@ def _covariances(section: TaskConfig, model: nn.Module, data: Data, folder: Path
     """Measured once and kept in ``folder``: other machines may sum in another order."""
     path = folder / COVARIANCES
     if not path.exists():
-        images = data.train.subset(section.space.calibration_images, seed=0)
-        batches = (inputs for inputs, _ in data.batches(images, BATCH))
+        samples = data.train.subset(section.space.calibration_samples, seed=0)
+        batches = (batch.inputs for batch in data.batches(samples, BATCH))
         names = [options.layer.name for options in _bare_space(section, model, data).layers]
-        centred = section.evaluation.recalibration_images > 0
+        centred = section.evaluation.recalibration_samples > 0
         write_tensors(path, input_covariances(model, batches, centred, names))
     return read_tensors(path)[0]

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rank_search.records.schema import shown
 from rank_search.run.cells import Cell
 from rank_search.run.observer import Observer
 
@@ -54,7 +55,10 @@ class LiveProgress(Observer):
         self._running.pop(cell.id, None)
         self._done += 1
         if row["status"] == "done":
-            said = f"kept {row['kept_macs']:.3f} MACs, validation {row['val_accuracy']:.2%}"
+            measure = row["measure"]
+            value = shown(row[f"val_{measure}"], row["unit"])
+            what = "validation" if measure == "accuracy" else f"validation {measure}"
+            said = f"kept {row['kept_macs']:.3f} MACs, {what} {value}"
             said += f" (the search stopped early: {row['reason']})" if row["reason"] else ""
         else:
             said = f"failed: {row['reason']}"

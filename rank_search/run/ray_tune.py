@@ -112,11 +112,11 @@ def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str])
     cell = next(cell for cell in expand(config) if cell.id == cell_id)
     last = time.monotonic()
 
-    def tell(step: Any) -> None:
+    def tell(trial: Any) -> None:
         nonlocal last
         if time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
-            tune.report({"evaluations": int(step.meter["evaluations"]), "incumbent": step.incumbent_score})
+            tune.report({"evaluations": int(trial.meter["evaluations"]), "incumbent": trial.incumbent})
 
     try:
         with limited_threads(config.run.threads):

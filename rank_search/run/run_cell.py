@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from rank_search.errors import RankSearchError, StorageError
 from rank_search.files import DISK_FULL, write_json, write_text
 from rank_search.memory import release_memory
-from rank_search.records.steps import kept, write_steps
+from rank_search.records.schema import CHECKPOINT_FILE, PLAN_FILE, RESULT_FILE, kept, measured, reported
+from rank_search.records.steps import UNMEASURED, write_steps
+from rank_search.records.trace import write_trace
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
-from rank_search.run.folder import CHECKPOINT_FILE, RESULT_FILE, RunFolder
+from rank_search.run.folder import RunFolder
 from rank_search.run.prepare import Prepared, load_prepared
-from rank_search.searching import SearchResult, Step, make_searcher, run_search
+from rank_search.searching import SearchResult, Trial, make_searcher, run_search
 from rank_search.space import save
-from rank_search.space.compress import PLAN_FILE
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
+from rank_search.task.objectives.choose import make_objective
 
 _prepared: dict[tuple[str, str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
 
@@ -29,7 +31,7 @@ def run_cell(
     config: Config,
     cell: Cell,
     folder: RunFolder,
-    after_step: Callable[[Step], None] = lambda step: None,
+    callback: Callable[[Trial], None] = lambda trial: None,
 ) -> dict[str, Any]:
     """Runs a cell, or goes on from its checkpoint; leaves its folder complete.
 
@@ -47,9 +49,10 @@ def run_cell(
         "budget": str(cell.budget),
         "searcher": cell.searcher.title,
         "seed": cell.seed,
+        **reported(make_objective(config.tasks[cell.task].objective)),
     }
     try:
-        row |= {"status": "done", **_run(config, cell, folder, after_step)}
+        row |= {"status": "done", **_run(config, cell, folder, callback)}
     except StorageError:
         raise
     except RankSearchError as error:
@@ -64,7 +67,7 @@ def run_cell(
     return row
 
 
-def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[Step], None]) -> dict[str, Any]:
+def _run(config: Config, cell: Cell, folder: RunFolder, callback: Callable[[Trial], None]) -> dict[str, Any]:
     key = (str(folder.path), folder.id, cell.task)
     if key not in _prepared:
         _prepared[key] = load_prepared(config, cell.task, folder.task(cell.task))
@@ -73,8 +76,9 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
 
     searching = base.under(cell.budget, cell.seed, _limits(config, cell, base))
     searcher = make_searcher(searching, cell.searcher.name, cell.seed, **cell.searcher.options)
-    result = run_search(searcher, place / CHECKPOINT_FILE, after_step)
-    write_steps(place, result.steps, dense)
+    result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel)
+    write_steps(place, result.trials, dense["cost"], [*dense["validation"]])
+    write_trace(place, result.trials)
 
     common = base.under(cell.budget, cell.seed)
     before = common.validate(common.compress(result.plan, result.trained))
@@ -85,21 +89,17 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
     test = None
     if prepared.test is not None:
         assert common.data is not None
-        test = validate(tuned, common.data, prepared.test)
+        test = validate(tuned, common.data, prepared.test, common.objective, common.model).measures
     common.admit(result.plan)
     save(tuned, place)
     write_text(place / PLAN_FILE, result.plan.to_json())  # the same plan, with its dense layers spelled out
     latency, dense_latency = common.latencies([tuned, common.model])
     return {
         "reason": result.gave_up,
-        **kept(result.cost, dense),
+        **kept(result.cost, dense["cost"]),
         "latency_ms": round(latency, 4),
         "dense_latency_ms": round(dense_latency, 4),
-        "accuracy_before": before.accuracy,
-        "val_accuracy": after.accuracy,
-        "test_accuracy": None if test is None else test.accuracy,
-        "dense_val_accuracy": dense["val_accuracy"],
-        "dense_test_accuracy": dense["test_accuracy"],
+        **_measured(before.measures, after.measures, test, dense["validation"], dense["test"]),
         "weight_error": common.weight_error(result.plan),
         "score": result.score,
         "lower_bound": result.lower_bound,
@@ -107,6 +107,17 @@ def _run(config: Config, cell: Cell, folder: RunFolder, after_step: Callable[[St
         "finetune_samples": common.meter.samples_trained,
         "finetune_seconds": round(finetune_seconds, 3),
     }
+
+
+def _measured(*sets: Mapping[str, float] | None) -> dict[str, float | None]:
+    """The columns of every measure but the loss: of all sets, None where there is none or the number is not finite."""
+    assert sets[0] is not None
+    row: dict[str, float | None] = {}
+    for measure in sets[0]:
+        if measure not in UNMEASURED:
+            values = [None if found is None or not math.isfinite(found[measure]) else found[measure] for found in sets]
+            row |= dict(zip(measured(measure), values, strict=True))
+    return row
 
 
 def _spent(result: SearchResult) -> dict[str, Any]:

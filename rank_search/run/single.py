@@ -11,10 +11,11 @@ import yaml
 from rank_search.errors import BudgetError, ConfigError, OperationError, RunError
 from rank_search.files import storage_errors
 from rank_search.plugins import nearest
+from rank_search.records.schema import CHECKPOINT_FILE
 from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import expand
 from rank_search.run.config import Config, SearcherConfig
-from rank_search.run.folder import CHECKPOINT_FILE, RunFolder
+from rank_search.run.folder import RunFolder
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget

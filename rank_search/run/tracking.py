@@ -15,24 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from rank_search.errors import TrackingError
-from rank_search.run.cells import Cell
-from rank_search.run.config import Config
-from rank_search.run.folder import (
+from rank_search.records.schema import (
     CONFIG_FILE,
-    RESULT_COLUMNS,
+    PLAN_FILE,
     RESULT_FILE,
-    STEP_COLUMNS,
+    STEP_NUMBERS,
+    STEP_TEXTS,
     STEPS_FILE,
     TRACE_FILE,
-    RunFolder,
+    WEIGHTS_FILE,
+    is_number_of_results,
 )
+from rank_search.run.cells import Cell
+from rank_search.run.config import Config
+from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
-from rank_search.space.compress import PLAN_FILE, WEIGHTS_FILE
 
 RUN_TAG, CELL_TAG = "rank_search.run", "rank_search.cell"
 PARENT = "bench"
 BATCH = 900  # MLflow takes at most 1000 metrics a call
-NUMBERS = RESULT_COLUMNS[RESULT_COLUMNS.index("kept_macs") :]  # every column after the texts
+UNLOGGED = {*STEP_TEXTS, *STEP_NUMBERS} - {"score", "incumbent_score"}  # columns of steps that count, or are texts
 
 
 def database_uri(folder: Path) -> str:
@@ -186,13 +188,13 @@ class MlflowTracking(Observer):
         if not again and client.get_run(run_id).info.status == "FINISHED":
             self._logged.add(cell.id)
             return
-        metrics = [Metric(key, float(row[key]), 0, 0) for key in NUMBERS if row.get(key) is not None]
+        numbers = [key for key in row if key != "seed" and is_number_of_results(key) and row[key] is not None]
+        metrics = [Metric(key, float(row[key]), 0, 0) for key in numbers]
         if (place / STEPS_FILE).exists():
             with (place / STEPS_FILE).open(newline="") as file:
                 for step in csv.DictReader(file):
-                    own = [key for key in step if key not in STEP_COLUMNS]  # what the method itself has logged
-                    for key in ("score", "incumbent_score", "accuracy", "kept_macs", "kept_params", *own):
-                        if step[key] and _is_number(step[key]):
+                    for key in step:
+                        if key not in UNLOGGED and step[key] and _is_number(step[key]):
                             metrics.append(Metric(f"search/{key}", float(step[key]), 0, int(step["step"])))
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])

@@ -1,23 +1,30 @@
-"""Who chooses: the Searcher contract, the registry, the loop."""
+"""Who chooses: the contract of searchers, the registry, trials, the loop."""
 
-from rank_search.searching.loop import SearchResult, Step, run_search
+from rank_search.searching.evaluator import Evaluator, InProcess
+from rank_search.searching.loop import run_search
+from rank_search.searching.result import SearchResult
 from rank_search.searching.search import make_searcher, search
 from rank_search.searching.searcher import (
     AskTellSearcher,
-    Outcome,
     Proposal,
     Searcher,
+    SearcherBase,
+    evaluated,
     register_searcher,
     searchers,
 )
+from rank_search.searching.trial import Trial
 
 __all__ = [
     "AskTellSearcher",
-    "Outcome",
+    "Evaluator",
+    "InProcess",
     "Proposal",
     "SearchResult",
     "Searcher",
-    "Step",
+    "SearcherBase",
+    "Trial",
+    "evaluated",
     "make_searcher",
     "register_searcher",
     "run_search",

@@ -1,171 +1,250 @@
-"""The one loop that drives every searcher: it checks and records each proposal, checkpoints, stops at the limits."""
+"""The one loop that drives every searcher: it checks and records each trial, checkpoints, stops at the limits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from rank_search.errors import LimitReached, RankSearchError, SearcherError, StorageError
+from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError
 from rank_search.searching.checkpoint import load_state, save_state
-from rank_search.searching.searcher import Proposal, Searcher
+from rank_search.searching.evaluator import Evaluator, InProcess
+from rank_search.searching.result import SearchResult
+from rank_search.searching.searcher import AskTellSearcher, Proposal, Searcher, SearcherBase
+from rank_search.searching.trial import State, Trial
 from rank_search.space import RankPlan
-from rank_search.task.meter import Meter
-from rank_search.task.task import Task
+from rank_search.task.oracles import task_of
 
-IDLE_STEPS = 1000  # steps in a row without a new evaluation or a better plan, after which a search is over
-
-
-@dataclass(frozen=True)
-class Step:
-    """One recorded proposal: the meter's reading is taken after it.
-
-    Args:
-        number: from 1.
-        proposal: what the searcher said; its plan is within the budget.
-        cost: ``params`` and ``macs`` of the plan.
-        incumbent_score: the best score so far.
-        meter: all counts and seconds so far.
-    """
-
-    number: int
-    proposal: Proposal
-    cost: Mapping[str, int]
-    incumbent_score: float | None
-    meter: Mapping[str, float | int]
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The answer of a search.
-
-    Args:
-        plan: the best plan found, within the budget.
-        cost: its ``params`` and ``macs``.
-        score: its score (lower is better), None if the method has none.
-        lower_bound: no plan within the budget has a lower score; None where the method has no such proof.
-        meter: all counts and seconds that the search used.
-        steps: every proposal.
-        ended: why it ended: ``"done"``, the limit that was reached, or why the method gave up.
-        gave_up: why the method gave up; None if it did not.
-        trained: the dense network that a one-shot method has trained, for ``task.compress`` and ``task.finetune``; None
-            where the plan is one of the task's own weights.
-    """
-
-    plan: RankPlan
-    cost: Mapping[str, int]
-    score: float | None
-    lower_bound: float | None
-    meter: Mapping[str, float | int]
-    steps: tuple[Step, ...]
-    ended: str
-    gave_up: str | None = None
-    trained: nn.Module | None = None
+IDLE_STEPS = 1000  # trials in a row without a new evaluation or a better plan, after which a search is over
 
 
 def run_search(
-    searcher: Searcher,
+    searcher: SearcherBase,
     checkpoint: Path | None = None,
-    after_step: Callable[[Step], None] = lambda step: None,
+    callback: Callable[[Trial], None] = lambda trial: None,
+    parallel: int = 1,
+    evaluator: Evaluator | None = None,
 ) -> SearchResult:
     """Runs a search to its end, or on from its checkpoint.
 
     Args:
         searcher: over a task whose meter carries the limits.
-        checkpoint: file to go on from if it exists, rewritten after every step.
-        after_step: called with every recorded step.
+        checkpoint: file to go on from if it exists, rewritten after every trial.
+        callback: called with every recorded trial.
+        parallel: trials of an ask-and-tell searcher in flight at once; part of the search, as they are asked for before
+            the earlier ones are told. Where they are evaluated changes nothing.
+        evaluator: where; in this process unless told.
 
     Raises:
         SearcherError: if the searcher raises, returns a score that is not finite, goes over the budget, or ends
             without a plan.
     """
-    task, meter = searcher.task, searcher.task.meter
-    steps: list[Step] = []
-    ended, idle = None, 0
-    if checkpoint is not None and checkpoint.exists():
-        state = load_state(checkpoint)
-        idle = int(state["idle"])
-        steps = [_step_from(record) for record in state["steps"]]
-        meter.load(state["meter"])
-        task.restore_used(state["used"])
-        _guarded(searcher, lambda: searcher.load_state_dict(state["searcher"]))
-    while ended is None:
-        if _guarded(searcher, lambda: searcher.done):
-            ended = searcher.gave_up or "done"
-            break
-        ended = meter.exhausted() or (f"nothing new in {IDLE_STEPS} steps" if idle >= IDLE_STEPS else None)
-        if ended is not None:
-            break
-        try:
-            proposal = _guarded(searcher, searcher.step)
-        except LimitReached as limit:
-            ended = str(limit)
-            break
-        if not isinstance(proposal, Proposal):
-            raise SearcherError(f"{_name(searcher)}.step() returned {type(proposal).__name__}, not a Proposal")
-        if proposal.plan is None:
-            idle += 1
+    if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
+        raise InvalidInputError(f"parallel={parallel!r} is not allowed: it is a whole number, at least 1")
+    run = _Run(searcher, checkpoint, callback, evaluator)
+    run.resume()
+    if isinstance(searcher, AskTellSearcher):
+        run.ask_and_tell(searcher, parallel)
+    elif isinstance(searcher, Searcher):
+        run.steps(searcher)
+    else:
+        raise SearcherError(f"{_name(searcher)} is neither a Searcher nor an AskTellSearcher")
+    return run.result()
+
+
+class _Run:
+    """One search under way."""
+
+    def __init__(
+        self,
+        searcher: SearcherBase,
+        checkpoint: Path | None,
+        callback: Callable[[Trial], None],
+        evaluator: Evaluator | None,
+    ) -> None:
+        self._searcher, self._task = searcher, task_of(searcher.task)
+        self._checkpoint, self._callback = checkpoint, callback
+        self._evaluator = evaluator or InProcess(self._task)
+        self._trials: list[Trial] = []
+        self._flight: list[Trial] = []
+        self._idle = 0
+        self._ended: str | None = None
+
+    def resume(self) -> None:
+        """Goes on from the checkpoint, if there is one; what was in flight is evaluated again."""
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return
+        state = load_state(self._checkpoint)
+        self._idle = int(state["idle"])
+        self._trials = [Trial.from_dict(record) for record in state["trials"]]
+        self._task.meter.load(state["meter"])
+        self._task.restore_used(state["used"])
+        _guarded(self._searcher, lambda: self._searcher.load_state_dict(state["searcher"]))
+        for record in state["flight"]:
+            trial = Trial.from_dict(record)
+            if trial.state == "pending":
+                self._evaluator.submit(trial, charge=False)
+            self._flight.append(trial)
+
+    def steps(self, searcher: Searcher) -> None:
+        """Drives a method step by step."""
+        while self._ended is None:
+            if _guarded(searcher, lambda: searcher.done):
+                self._ended = searcher.gave_up or "done"
+            elif not self._over():
+                try:
+                    proposal = _guarded(searcher, searcher.step)
+                except LimitReached as limit:
+                    self._ended = str(limit)
+                    return
+                if not isinstance(proposal, Proposal):
+                    raise SearcherError(f"{_name(searcher)}.step() returned {type(proposal).__name__}, not a Proposal")
+                if proposal.plan is None:
+                    self._idle += 1
+                else:
+                    self._record(self._proposed(proposal))
+
+    def ask_and_tell(self, searcher: AskTellSearcher, parallel: int) -> None:
+        """Keeps so many trials in flight and tells them in the order of asking."""
+        while True:
+            while self._ended is None and len(self._flight) < parallel and not self._over():
+                try:
+                    plan = _guarded(searcher, lambda: searcher.ask(tuple(self._flight)))
+                except LimitReached as limit:
+                    self._ended = str(limit)
+                    break
+                if plan is None:
+                    if not self._flight:
+                        self._ended = searcher.gave_up or "done"
+                    break
+                self._start(searcher, plan)
+            if not self._flight:
+                return
+            self._finish(searcher)
+
+    def result(self) -> SearchResult:
+        """The answer.
+
+        Raises:
+            SearcherError: if there is none.
+        """
+        ended = self._ended or "done"
+        best = incumbent(self._trials)
+        if best is None:
+            raise SearcherError(f"{_name(self._searcher)} found no plan ({_why_none(self._trials, ended)})")
+        return SearchResult(
+            best.plan,
+            self._task.admit(best.plan),
+            best.score,
+            best.info.get("lower_bound"),
+            self._task.meter.reading(),
+            tuple(self._trials),
+            ended,
+            self._searcher.gave_up,
+            _guarded(self._searcher, self._searcher.trained),
+        )
+
+    def _over(self) -> bool:
+        """Whether a limit is reached, or nothing new comes."""
+        stale = f"nothing new in {IDLE_STEPS} steps" if self._idle >= IDLE_STEPS else None
+        self._ended = self._task.meter.exhausted() or stale
+        return self._ended is not None
+
+    def _start(self, searcher: AskTellSearcher, plan: Any) -> None:
+        """Sends a plan off, unless its outcome is known or under way."""
+        number = len(self._trials) + len(self._flight) + 1
+        trial = Trial(number, plan, cost=self._admitted(plan, number))
+        known = plan in searcher.trials or any(plan == other.plan for other in self._flight)
+        if known:
+            trial = replace(trial, state="cached")
         else:
-            step = _checked(searcher, task, proposal, steps, meter)
-            better = not steps or step.incumbent_score != steps[-1].incumbent_score
-            idle = 0 if better or not proposal.cached else idle + 1
-            steps.append(step)
-            if checkpoint is not None:
-                _save(checkpoint, searcher, steps, idle)
-            after_step(step)
-    best = incumbent(steps)
-    if best is None or best.proposal.plan is None:
-        raise SearcherError(f"{_name(searcher)} found no plan ({_why_none(steps, ended or 'done')})")
-    info = best.proposal.info
-    return SearchResult(
-        best.proposal.plan,
-        task.admit(best.proposal.plan),
-        best.proposal.score,
-        info.get("lower_bound"),
-        meter.reading(),
-        tuple(steps),
-        ended or "done",
-        searcher.gave_up,
-        _guarded(searcher, searcher.trained),
-    )
+            try:
+                self._evaluator.submit(trial)
+            except LimitReached as limit:
+                self._ended = str(limit)
+                return
+        self._flight.append(trial)
+
+    def _finish(self, searcher: AskTellSearcher) -> None:
+        """Takes the first trial in flight to its end."""
+        trial = self._flight[0]
+        if trial.state == "cached":
+            known = searcher.trials[trial.plan]
+            trial = replace(trial, score=known.score, measures=known.measures, failure=known.failure)
+        else:
+            told = self._evaluator.next()
+            trial = replace(trial, state=told.state, score=told.score, measures=told.measures, failure=told.failure)
+            if trial.score is not None and not math.isfinite(trial.score):
+                trial = replace(trial, state="failed", score=None, failure=f"the validation loss is {trial.score}")
+        del self._flight[0]
+        try:
+            _guarded(searcher, lambda: searcher.hear(trial))
+        except LimitReached as limit:  # what was in flight is not told any more
+            self._ended, self._flight = str(limit), []
+            return
+        self._record(trial)
+
+    def _proposed(self, proposal: Proposal) -> Trial:
+        """A proposal as a trial, checked."""
+        number = len(self._trials) + 1
+        cost = self._admitted(proposal.plan, number)
+        assert proposal.plan is not None
+        score = _number(self._searcher, "score", proposal.score, number)
+        for name, value in proposal.measures.items():
+            _number(self._searcher, f"measure {name}", value, number)
+        _number(self._searcher, "lower_bound", proposal.info.get("lower_bound"), number)
+        ended: State = "failed" if proposal.failure is not None else "done"
+        state: State = "cached" if proposal.cached else ended
+        return Trial(
+            number, proposal.plan, state, score, dict(proposal.measures), cost, proposal.failure, dict(proposal.info)
+        )
+
+    def _admitted(self, plan: Any, number: int) -> dict[str, int]:
+        if not isinstance(plan, RankPlan):
+            kind = type(plan).__name__
+            raise SearcherError(f"{_name(self._searcher)} proposed a {kind} at step {number}, not a RankPlan")
+        try:
+            return self._task.admit(plan)
+        except RankSearchError as error:
+            raise SearcherError(
+                f"{_name(self._searcher)} proposed a plan that is not allowed, at step {number}: {error}"
+            ) from error
+
+    def _record(self, trial: Trial) -> None:
+        before = self._trials[-1].incumbent if self._trials else None
+        scores = [score for score in (before, trial.score) if score is not None]
+        trial = replace(trial, incumbent=min(scores, default=None), meter=self._task.meter.reading())
+        better = not self._trials or trial.incumbent != before
+        self._idle = 0 if better or trial.state != "cached" else self._idle + 1
+        self._trials.append(trial)
+        if self._checkpoint is not None:
+            self._save(self._checkpoint)
+        self._callback(trial)
+
+    def _save(self, path: Path) -> None:
+        state = {
+            "trials": [trial.to_dict() for trial in self._trials],
+            "flight": [trial.to_dict() for trial in self._flight],
+            "idle": self._idle,
+            "meter": self._task.meter.reading(),
+            "used": self._task.used(),
+            "searcher": _guarded(self._searcher, self._searcher.state_dict),
+        }
+        _guarded(self._searcher, lambda: save_state(path, state))
 
 
-def incumbent(steps: list[Step]) -> Step | None:
-    """The step of the lowest score (the first of equals); without any score, the last that did not fail."""
-    scored = [step for step in steps if step.proposal.score is not None]
+def incumbent(trials: Sequence[Trial]) -> Trial | None:
+    """The trial of the lowest score (the first of equals); without any score, the last that did not fail."""
+    scored = [trial for trial in trials if trial.score is not None]
     if scored:
-        return min(scored, key=lambda step: step.proposal.score or 0.0)
-    return next((step for step in reversed(steps) if step.proposal.failure is None), None)
+        return min(scored, key=lambda trial: trial.score or 0.0)
+    return next((trial for trial in reversed(trials) if trial.failure is None), None)
 
 
-def _checked(searcher: Searcher, task: Task, proposal: Proposal, steps: list[Step], meter: Meter) -> Step:
-    number = len(steps) + 1
-    if not isinstance(proposal.plan, RankPlan):
-        kind = type(proposal.plan).__name__
-        raise SearcherError(f"{_name(searcher)} proposed a {kind} at step {number}, not a RankPlan")
-    try:
-        cost = task.admit(proposal.plan)
-    except RankSearchError as error:
-        raise SearcherError(
-            f"{_name(searcher)} proposed a plan that is not allowed, at step {number}: {error}"
-        ) from error
-    proposal = replace(
-        proposal,
-        score=_number(searcher, "score", proposal.score, number),
-        accuracy=_number(searcher, "accuracy", proposal.accuracy, number),
-    )
-    _number(searcher, "lower_bound", proposal.info.get("lower_bound"), number)
-    before = steps[-1].incumbent_score if steps else None
-    scores = [score for score in (before, proposal.score) if score is not None]
-    return Step(number, proposal, cost, min(scores, default=None), meter.reading())
-
-
-def _number(searcher: Searcher, what: str, value: Any, step: int) -> float | None:
+def _number(searcher: SearcherBase, what: str, value: Any, step: int) -> float | None:
     """A value as a plain float, or None.
 
     Raises:
@@ -180,7 +259,7 @@ def _number(searcher: Searcher, what: str, value: Any, step: int) -> float | Non
     return float(value)
 
 
-def _guarded(searcher: Searcher, call: Callable[[], Any]) -> Any:
+def _guarded(searcher: SearcherBase, call: Callable[[], Any]) -> Any:
     """Runs the searcher's code; what it raises becomes one readable error, limits and full disks pass through."""
     try:
         return call()
@@ -191,38 +270,12 @@ def _guarded(searcher: Searcher, call: Callable[[], Any]) -> Any:
         raise SearcherError(f"{_name(searcher)} raised {type(error).__name__}: {reason}") from error
 
 
-def _why_none(steps: list[Step], ended: str) -> str:
-    failures = [step.proposal.failure for step in steps if step.proposal.failure]
+def _why_none(trials: Sequence[Trial], ended: str) -> str:
+    failures = [trial.failure for trial in trials if trial.failure]
     if failures:
         return f"all {len(failures)} evaluations failed, the last: {failures[-1]}"
     return f"it proposed nothing; ended: {ended}"
 
 
-def _save(path: Path, searcher: Searcher, steps: list[Step], idle: int) -> None:
-    task = searcher.task
-    state = {
-        "steps": [_record(step) for step in steps],
-        "idle": idle,
-        "meter": task.meter.reading(),
-        "used": task.used(),
-        "searcher": _guarded(searcher, searcher.state_dict),
-    }
-    _guarded(searcher, lambda: save_state(path, state))
-
-
-def _record(step: Step) -> dict[str, Any]:
-    plan = step.proposal.plan
-    return {
-        **asdict(replace(step, proposal=replace(step.proposal, plan=None))),
-        "plan": None if plan is None else plan.to_dict(),
-    }
-
-
-def _step_from(record: Mapping[str, Any]) -> Step:
-    plan = RankPlan.from_json(record["plan"])
-    proposal = Proposal(**{**record["proposal"], "plan": plan})
-    return Step(record["number"], proposal, record["cost"], record["incumbent_score"], record["meter"])
-
-
-def _name(searcher: Searcher) -> str:
+def _name(searcher: SearcherBase) -> str:
     return type(searcher).__name__

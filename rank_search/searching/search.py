@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError
 from rank_search.plugins import nearest
-from rank_search.searching.loop import SearchResult, run_search
-from rank_search.searching.searcher import Searcher, searchers
+from rank_search.searching.loop import run_search
+from rank_search.searching.result import SearchResult
+from rank_search.searching.searcher import SearcherBase, searchers
+from rank_search.searching.trial import Trial
 from rank_search.task.meter import Limits
+from rank_search.task.oracles import Oracles
 from rank_search.task.task import Task
 
 DEFAULT_LIMITS = Limits(evaluations=32)
 LARGEST_SEED = 2**32 - 1
 
 
-def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **options: Any) -> Searcher:
+def make_searcher(task: Task, searcher: str | type[SearcherBase], seed: int, **options: Any) -> SearcherBase:
     """Builds a searcher by name (registered, or ``module:Class``) or class.
 
     Raises:
@@ -32,7 +37,7 @@ def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **optio
     if cls.needs_data and task.data is None:
         raise DataError(f"the searcher {searcher!r} needs data, and this task has none: give Task(..., data=...)")
     try:
-        return cls(task, seed=seed, **options)
+        return cls(Oracles(task), seed=seed, **options)
     except RankSearchError:
         raise
     except Exception as error:
@@ -40,7 +45,7 @@ def make_searcher(task: Task, searcher: str | type[Searcher], seed: int, **optio
         raise SearcherError(f"{cls.__name__}(...) raised {type(error).__name__}: {reason}") from error
 
 
-def check_options(cls: type[Searcher], options: dict[str, Any]) -> None:
+def check_options(cls: type[SearcherBase], options: dict[str, Any]) -> None:
     """Checks option names against the constructor.
 
     Raises:
@@ -51,6 +56,8 @@ def check_options(cls: type[Searcher], options: dict[str, Any]) -> None:
         return
     allowed = [name for name in parameters if name not in ("task", "seed")]
     for name in options:
+        if name in cls.renamed:
+            raise InvalidInputError(f"{cls.__name__} has no option {name!r} any more: {cls.renamed[name]}")
         if name not in allowed:
             raise InvalidInputError(
                 f"{cls.__name__} has no option {name!r}{nearest(name, allowed)}; it has: {', '.join(allowed) or 'none'}"
@@ -59,9 +66,12 @@ def check_options(cls: type[Searcher], options: dict[str, Any]) -> None:
 
 def search(
     task: Task,
-    searcher: str | type[Searcher] = "knapsack",
+    searcher: str | type[SearcherBase] = "knapsack",
     limits: Limits = DEFAULT_LIMITS,
     seed: int = 0,
+    checkpoint: str | Path | None = None,
+    callback: Callable[[Trial], None] = lambda trial: None,
+    parallel: int = 1,
     **options: Any,
 ) -> SearchResult:
     """Chooses ranks for a task.
@@ -71,10 +81,14 @@ def search(
         searcher: a registered name, ``module:Class``, or a class.
         limits: what the search may spend; 32 evaluations unless told.
         seed: of the searcher.
+        checkpoint: a file that is rewritten after every trial; if it exists, the search goes on from it.
+        callback: called with every :class:`Trial` when it is over.
+        parallel: plans that an ask-and-tell searcher has in flight at once.
         options: the searcher's own.
 
     Returns:
-        The best plan within the budget, with its cost, score, lower bound, meter and every step.
+        The best plan within the budget, with its cost, score, lower bound, meter and every trial.
     """
     metered = task.under(task.budget, limits=limits)
-    return run_search(make_searcher(metered, searcher, seed, **options))
+    file = None if checkpoint is None else Path(checkpoint)
+    return run_search(make_searcher(metered, searcher, seed, **options), file, callback, parallel)

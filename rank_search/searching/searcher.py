@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from torch import nn
 
-from rank_search.errors import EvaluationError, SearcherError
+from rank_search.errors import EvaluationError
 from rank_search.plugins import Registry
+from rank_search.searching.trial import Trial
 from rank_search.space import RankPlan
+from rank_search.task.oracles import Oracles
 from rank_search.task.task import Task
 
 ENUMERABLE = 20_000  # spaces up to this size are walked through to the last plan
@@ -21,28 +23,13 @@ DRAWS = 64  # random draws before a larger space is taken as exhausted
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What an evaluation said of a plan.
-
-    Args:
-        score: validation loss in nats, lower is better; None if the evaluation failed.
-        accuracy: on the same images; None if it failed.
-        failure: why it failed, in one line.
-    """
-
-    score: float | None
-    accuracy: float | None = None
-    failure: str | None = None
-
-
-@dataclass(frozen=True)
 class Proposal:
-    """One step's result.
+    """The result of one step of a method that is no black box.
 
     Args:
         plan: within the budget; None when the step had none (then the search goes on unless it is done).
         score: lower is better, comparable between the proposals of one search; None if the method has no score.
-        accuracy: validation accuracy, if it was measured.
+        measures: of the objective, if they were measured.
         failure: why the plan could not be evaluated.
         cached: the outcome was known and nothing was evaluated.
         info: plain JSON values worth keeping, e.g. ``lower_bound``.
@@ -50,38 +37,35 @@ class Proposal:
 
     plan: RankPlan | None
     score: float | None = None
-    accuracy: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
     failure: str | None = None
     cached: bool = False
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Searcher(ABC):
-    """One search over one task.
+class SearcherBase(ABC):
+    """What both kinds of searchers have.
 
     A subclass takes ``task``, ``seed`` and its own keyword options, draws all randomness from the seed, works through
-    the task's metered oracles only, and keeps everything that its next step depends on in :meth:`state_dict`. The
-    search's answer is the proposal of the lowest score, or the last one where no proposal has a score.
+    the task's metered oracles only, and keeps everything that it depends on in :meth:`state_dict`. The search's answer
+    is the plan of the lowest score, or the last one where none has a score.
+
+    Args:
+        task: what the searcher may see of it; a :class:`Task` is wrapped.
+        seed: from 0.
 
     Attributes:
         needs_data: whether the task must have data.
         gave_up: why the search ended before it was through, in one line; None if it did not.
+        renamed: options that went elsewhere, with one line that says where.
     """
 
     needs_data: ClassVar[bool] = True
+    renamed: ClassVar[Mapping[str, str]] = {}
     gave_up: str | None = None
 
-    def __init__(self, task: Task, *, seed: int) -> None:
-        self.task, self.seed = task, seed
-
-    @abstractmethod
-    def step(self) -> Proposal:
-        """One unit of work: an epoch, a round, one evaluation."""
-
-    @property
-    @abstractmethod
-    def done(self) -> bool:
-        """Whether there is nothing left to do."""
+    def __init__(self, task: Oracles | Task, *, seed: int) -> None:
+        self.task, self.seed = Oracles(task) if isinstance(task, Task) else task, seed
 
     def trained(self) -> nn.Module | None:
         """The dense network with the weights that a one-shot method has trained, which its answer is built from.
@@ -92,89 +76,104 @@ class Searcher(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on: plain JSON values, NumPy arrays and tensors, nested as you like."""
+        """Everything the search depends on: plain JSON values, NumPy arrays and tensors, nested as you like."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state of the same task, seed and options."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(seed={self.seed})"
 
-class AskTellSearcher(Searcher):
-    """A black-box method: :meth:`ask` names a plan, :meth:`tell` hears what it is worth.
 
-    A step asks, evaluates and tells. A plan asked for again is answered from what is known, without an evaluation.
-    """
-
-    def __init__(self, task: Task, *, seed: int) -> None:
-        super().__init__(task, seed=seed)
-        self.outcomes: dict[RankPlan, Outcome] = {}
-        self._exhausted = False
+class Searcher(SearcherBase):
+    """A method that goes its own way, step by step: it solves, trains or relaxes, and proposes plans on the way."""
 
     @abstractmethod
-    def ask(self) -> RankPlan | None:
-        """The next plan, within the budget; None when nothing new is left."""
-
-    @abstractmethod
-    def tell(self, plan: RankPlan, outcome: Outcome) -> None:
-        """Hears the outcome of a plan that was asked for."""
-
     def step(self) -> Proposal:
-        plan = self.ask()
-        if plan is None:
-            self._exhausted = True
-            return Proposal(None)
-        if not isinstance(plan, RankPlan):
-            raise SearcherError(f"{type(self).__name__}.ask() returned {plan!r}, not a RankPlan or None")
-        known = self.outcomes.get(plan)
-        outcome = known if known is not None else evaluate(self.task, plan)
-        self.outcomes[plan] = outcome
-        self.tell(plan, outcome)
-        return Proposal(plan, outcome.score, outcome.accuracy, outcome.failure, cached=known is not None)
+        """One unit of work: an epoch, a round, one evaluation."""
 
     @property
+    @abstractmethod
     def done(self) -> bool:
-        return self._exhausted
+        """Whether there is nothing left to do."""
 
-    def unseen(self, rng: np.random.Generator) -> RankPlan | None:
-        """A plan within the budget that has no outcome yet: a random one, in a small space any that is left."""
+
+class AskTellSearcher(SearcherBase):
+    """A black-box method: :meth:`ask` names a plan, :meth:`tell` hears what it is worth.
+
+    The loop evaluates, up to ``parallel`` plans at once, and tells them in the order of asking. A plan asked for again
+    is answered from what is known, without an evaluation.
+
+    Attributes:
+        trials: what every plan that was told is worth.
+    """
+
+    def __init__(self, task: Oracles | Task, *, seed: int) -> None:
+        super().__init__(task, seed=seed)
+        self.trials: dict[RankPlan, Trial] = {}
+
+    @abstractmethod
+    def ask(self, pending: Sequence[Trial]) -> RankPlan | None:
+        """The next plan, within the budget; None when there is none to be asked for (now, if any is pending).
+
+        Args:
+            pending: trials that were asked for and not told yet; their plans are not to be asked for again.
+        """
+
+    @abstractmethod
+    def tell(self, trial: Trial) -> None:
+        """Hears of a plan that was asked for: ``trial.score`` is the validation loss, None if it failed."""
+
+    def hear(self, trial: Trial) -> None:
+        """Remembers a trial, then tells it."""
+        self.trials[trial.plan] = trial
+        self.tell(trial)
+
+    def unseen(self, rng: np.random.Generator, pending: Sequence[Trial] = ()) -> RankPlan | None:
+        """A plan within the budget that was not asked for yet: a random one, in a small space any that is left."""
+        under_way = {trial.plan for trial in pending}
         for _ in range(DRAWS):
             plan = self.task.space.random_plan(rng, self.task.budget)
-            if plan not in self.outcomes:
+            if plan not in self.trials and plan not in under_way:
                 return plan
         if self.task.space.size <= ENUMERABLE:
-            return next((p for p in self.task.space.feasible_plans(self.task.budget) if p not in self.outcomes), None)
+            plans = self.task.space.feasible_plans(self.task.budget)
+            return next((plan for plan in plans if plan not in self.trials and plan not in under_way), None)
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        outcomes = [[plan.to_dict(), o.score, o.accuracy, o.failure] for plan, o in self.outcomes.items()]
-        return {"outcomes": outcomes, "exhausted": self._exhausted}
+        trials = [replace(trial, info={}, meter={}).to_dict() for trial in self.trials.values()]
+        return {"trials": trials}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.outcomes = {RankPlan.from_json(plan): Outcome(*rest) for plan, *rest in state["outcomes"]}
-        self._exhausted = bool(state["exhausted"])
+        trials = [Trial.from_dict(record) for record in state["trials"]]
+        self.trials = {trial.plan: trial for trial in trials}
 
 
-def evaluate(task: Task, plan: RankPlan) -> Outcome:
-    """The task's evaluation as an outcome; a plan that cannot be evaluated is a failure, not the end of the search."""
+def evaluated(task: Oracles, plan: RankPlan) -> Proposal:
+    """The task's evaluation as a proposal; a plan that cannot be evaluated is a failure, not the end of the search."""
     try:
         evaluation = task.evaluate(plan)
     except EvaluationError as error:
-        return Outcome(None, None, str(error))
-    if not math.isfinite(evaluation.loss):
-        return Outcome(None, None, f"the validation loss is {evaluation.loss}")
-    return Outcome(evaluation.loss, evaluation.accuracy)
+        return Proposal(plan, failure=str(error))
+    if not math.isfinite(evaluation.score):
+        return Proposal(plan, failure=f"the validation loss is {evaluation.score}")
+    return Proposal(plan, evaluation.score, dict(evaluation.measures))
 
 
-searchers: Registry[Searcher] = Registry("rank_search.searchers", "searcher", lambda: Searcher)
+searchers: Registry[SearcherBase] = Registry("rank_search.searchers", "searcher", lambda: SearcherBase)
 
-S = TypeVar("S", bound=type[Searcher])
+S = TypeVar("S", bound=type[SearcherBase])
 
 
 def register_searcher(name: str) -> Callable[[S], S]:
     """Class decorator that registers a searcher in this process.
 
+    A class of the same name and module takes the place of its earlier self, as when a notebook's cell runs again.
+
     Raises:
-        PluginError: if the name is taken, or the class is not a Searcher.
+        PluginError: if the name is taken by another, or the class is not a searcher.
     """
 
     def add(cls: S) -> S:

@@ -11,7 +11,7 @@ from rank_search.plugins import nearest
 from rank_search.space.metrics.metric import ALWAYS, known_metrics
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Budget:
     """An upper bound per metric, each a fraction of the WHOLE dense network or an absolute number.
 
@@ -69,6 +69,9 @@ class Budget:
 
     def to_dict(self) -> dict[str, float | int]:
         return dict(self.bounds)
+
+    def __repr__(self) -> str:
+        return f"Budget({', '.join(f'{metric}={bound!r}' for metric, bound in self.bounds)})"
 
     def __str__(self) -> str:
         return ",".join(f"{metric}={bound}" for metric, bound in self.bounds)

@@ -121,6 +121,10 @@ class RankSpace:
         fixed = {m.name: checked_number(m, m.rest(model, example_input, layers)) for m in counted}
         return cls(tables, skipped, counted, fixed)
 
+    def __repr__(self) -> str:
+        costs = ", ".join(f"{metric} {cost:,}" for metric, cost in self.dense_cost.items())
+        return f"RankSpace({len(self.layers)} layers, about 10^{len(str(self.size)) - 1} plans, dense: {costs})"
+
     @property
     def size(self) -> int:
         """The number of plans, an exact integer."""

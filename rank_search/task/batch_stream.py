@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rank_search.running import device_of
-from rank_search.task import Task
+from rank_search.task.batch import Batch
+
+if TYPE_CHECKING:
+    from rank_search.task.oracles import Oracles
+    from rank_search.task.task import Task
 
 
 class BatchStream:
@@ -18,7 +21,7 @@ class BatchStream:
 
     Args:
         task: with data.
-        batch_size: images per batch.
+        batch_size: samples per batch.
         seed: of all epochs.
 
     Attributes:
@@ -26,11 +29,10 @@ class BatchStream:
         per_epoch: batches of an epoch.
     """
 
-    def __init__(self, task: Task, batch_size: int, seed: int) -> None:
-        assert task.data is not None
+    def __init__(self, task: Oracles | Task, batch_size: int, seed: int) -> None:
         self._task, self._batch_size, self._seed = task, batch_size, seed
-        self.per_epoch = max(1, math.ceil((len(task.data.train) - 1) / batch_size))
-        self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
+        self.per_epoch = max(1, math.ceil((task.epoch_samples - 1) / batch_size))
+        self._batches: Iterator[Batch] | None = None
         self._drawn = 0
 
     @property
@@ -41,8 +43,8 @@ class BatchStream:
     def drawn(self, drawn: int) -> None:
         self._drawn, self._batches = drawn, None
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        """The next batch, where the task's model is: float32 ``[B, C, H, W]`` and int64 ``[B]``.
+    def next(self) -> Batch:
+        """The next batch, where the task's model is.
 
         Raises:
             LimitReached: if it would pass a limit of the task.
@@ -51,10 +53,9 @@ class BatchStream:
         if self._batches is None or not done:
             generator = torch.Generator().manual_seed(mixed_seed(self._seed, 0, epoch))
             self._batches = self._task.train_batches(generator, self._batch_size, skip=done)
-        inputs, labels = next(self._batches)
+        batch = next(self._batches)
         self._drawn += 1
-        device = device_of(self._task.model)
-        return inputs.to(device), labels.to(device)
+        return batch.to(self._task.device)
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.nests import Nest, call
 from rank_search.running import evaluating
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.forms.multiplied import multiplied
@@ -17,8 +18,8 @@ from rank_search.space.layers.layer import KINDS, Layer
 Hook = Callable[[nn.Module, Any, Tensor], None]
 
 
-def run_beside(model: nn.Module, teacher: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The network's logits, and ``O - D`` for every call of every replaced layer, in the order of the calls.
+def run_beside(model: nn.Module, teacher: nn.Module, inputs: Nest) -> tuple[Any, list[Tensor]]:
+    """The network's outputs, and ``O - D`` for every call of every replaced layer, in the order of the calls.
 
     The teacher runs first, without gradients. Each difference is taken the moment a layer returns, before an in-place
     activation can write over its output.
@@ -29,7 +30,7 @@ def run_beside(model: nn.Module, teacher: nn.Module, inputs: Tensor) -> tuple[Te
     """
     pairs = {name: (layer, dense) for name, layer, dense in _replaced(model, teacher)}
     if not pairs:
-        return model(inputs), []
+        return call(model, inputs), []
     wanted: dict[str, list[Tensor]] = {name: [] for name in pairs}
     differences: list[Tensor] = []
 
@@ -45,13 +46,13 @@ def run_beside(model: nn.Module, teacher: nn.Module, inputs: Tensor) -> tuple[Te
         return record
 
     with evaluating(teacher), _hooked({dense: keep(name) for name, (_, dense) in pairs.items()}):
-        teacher(inputs)
+        call(teacher, inputs)
     with _hooked({layer: compare(name) for name, (layer, _) in pairs.items()}):
-        logits = model(inputs)
+        outputs = call(model, inputs)
     for name, missed in wanted.items():
         if missed:
             raise EvaluationError(f"the teacher calls the layer {name!r} more often; use distill='logits'")
-    return logits, differences
+    return outputs, differences
 
 
 def weight_error(model: nn.Module, teacher: nn.Module) -> Tensor | float:

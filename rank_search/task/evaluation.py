@@ -1,17 +1,21 @@
-"""Judging a network: loss and accuracy."""
+"""Judging a network by an objective."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from rank_search.errors import EvaluationError
-from rank_search.running import device_of
-from rank_search.task.data.image_data import Data, ImageSet
+from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.nests import call
+from rank_search.running import device_of, evaluating
+from rank_search.task.batch import Batch
+from rank_search.task.data.data import Data
+from rank_search.task.objectives.objective import Objective, Totals, added
 
 BATCH = 250  # larger batches are no faster on a CPU
 
@@ -19,36 +23,58 @@ BATCH = 250  # larger batches are no faster on a CPU
 @dataclass(frozen=True)
 class Evaluation:
     """Args:
-    loss: mean cross-entropy in nats.
-    accuracy: fraction of images whose largest logit is the label's, 0 to 1.
-    images: how many images were judged.
+    score: the loss that methods minimise, a mean over samples.
+    measures: all measures of the objective by name.
+    samples: how many were judged.
     """
 
-    loss: float
-    accuracy: float
-    images: int
+    score: float
+    measures: Mapping[str, float]
+    samples: int
 
 
-def validate(model: nn.Module, data: Data, images: ImageSet) -> Evaluation:
-    """Loss and accuracy of a network in eval mode.
+def validate(
+    model: nn.Module, data: Data, samples: Any, objective: Objective, dense: nn.Module | None = None
+) -> Evaluation:
+    """The measures of a network in eval mode on a set of samples.
+
+    Args:
+        model: dense or compressed.
+        data, samples: a set of the data.
+        objective: what is measured.
+        dense: the dense network, which an objective ``by_dense`` compares with; None is the model itself.
 
     Raises:
         EvaluationError: if the network fails, or its outputs are not finite.
+        InvalidInputError: if the objective does not fit the network's outputs.
     """
-    device = device_of(model)
     model.eval()
-    loss, right = 0.0, 0
+    parts: list[Totals] = []
     try:
         with torch.inference_mode():
-            for inputs, labels in data.batches(images, BATCH):
-                logits, labels = model(inputs.to(device)), labels.to(device)
-                loss += float(cross_entropy(logits.double(), labels, reduction="sum"))
-                right += int((logits.argmax(1) == labels).sum())
-    except (RuntimeError, IndexError) as error:
+            for batch in with_dense(data.batches(samples, BATCH), objective, model if dense is None else dense):
+                given = batch.to(device_of(model))
+                parts.append(objective.totals(call(model, given.inputs), given))
+    except InvalidInputError:
+        raise
+    except Exception as error:
         raise EvaluationError(f"the network cannot be validated: {type(error).__name__}: {_line(error)}") from error
-    if not math.isfinite(loss):
-        raise EvaluationError(f"the validation loss is {loss}: the network's outputs are not finite")
-    return Evaluation(loss / len(images), right / len(images), len(images))
+    measures = objective.measures(added(parts))
+    if not math.isfinite(measures["loss"]):
+        raise EvaluationError(f"the validation loss is {measures['loss']}: the network's outputs are not finite")
+    return Evaluation(measures["loss"], measures, len(samples))
+
+
+def with_dense(batches: Iterator[Batch], objective: Objective, dense: nn.Module) -> Iterator[Batch]:
+    """The batches; for an objective ``by_dense`` the dense network's outputs take the place of the targets."""
+    if not objective.by_dense:
+        yield from batches
+        return
+    for batch in batches:
+        given = batch.to(device_of(dense))
+        with evaluating(dense):
+            outputs = call(dense, given.inputs)
+        yield Batch(given.inputs, outputs)
 
 
 def _line(error: Exception) -> str:

@@ -6,25 +6,28 @@ import time
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rank_search.nests import Nest, call, check_nest, moved
 from rank_search.running import device_of
 
 WARM_UP, ROUNDS, LIMIT_S = 3, 15, 10.0
 LATENCY_BATCH = 32
 
 
-def latencies(models: Sequence[nn.Module], inputs: Tensor, rounds: int = ROUNDS) -> list[float]:
+def latencies(models: Sequence[nn.Module], inputs: Nest, rounds: int = ROUNDS) -> list[float]:
     """Median milliseconds per input of every network's forward pass, on its device and with torch's threads of now.
 
     The networks run in turn, so that what else the machine does slows all of them alike: compare ratios.
 
     Args:
         models: networks in eval mode.
-        inputs: the batch they are given, ``[N, ...]``; with one small image the calls cost more than the arithmetic.
+        inputs: the batch they are given, a nest of ``[N, ...]``; with one small sample the calls cost more than the
+            arithmetic.
         rounds: measured passes of each; fewer, at least one, where they would take more than ten seconds.
     """
     spent: list[list[float]] = [[] for _ in models]
+    samples = check_nest(inputs, "the batch")
     begun = time.perf_counter()
     with torch.inference_mode():
         for done in range(WARM_UP + rounds):
@@ -32,13 +35,13 @@ def latencies(models: Sequence[nn.Module], inputs: Tensor, rounds: int = ROUNDS)
                 break
             for model, times in zip(models, spent, strict=True):
                 device = device_of(model)
-                given = inputs.to(device)
+                given = moved(inputs, device)
                 _wait(device)
                 start = time.perf_counter()
-                model(given)
+                call(model, given)
                 _wait(device)
                 if done >= WARM_UP:
-                    times.append(1000 * (time.perf_counter() - start) / len(inputs))
+                    times.append(1000 * (time.perf_counter() - start) / samples)
     return [float(torch.tensor(times, dtype=torch.float64).median()) for times in spent]
 
 

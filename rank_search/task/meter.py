@@ -54,6 +54,9 @@ class Meter:
         self._before = (0.0, 0.0)
         self._started = (time.process_time(), time.perf_counter())
 
+    def __repr__(self) -> str:
+        return f"Meter({', '.join(f'{name}={getattr(self, name)}' for name in COUNTS)})"
+
     def charge(self, **counts: int) -> None:
         """Adds to the counts, all or none.
 

@@ -9,14 +9,18 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from rank_search.errors import EvaluationError, InvalidInputError, RankSearchError
+from rank_search.nests import call
 from rank_search.plugins import nearest
 from rank_search.running import device_of, evaluating
 from rank_search.space.forms.low_rank import LowRank
-from rank_search.task.data.image_data import Data
+from rank_search.task.batch import Batch
+from rank_search.task.data.data import Data
 from rank_search.task.distillation import run_beside, weight_error
+from rank_search.task.evaluation import with_dense
+from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
+from rank_search.task.objectives.objective import Objective
 
 FORM_LR = {"cp": 0.3}
 """Factor on the learning rate of a form's own parameters: CP factors are ill-conditioned (docs/methods.md)."""
@@ -33,11 +37,10 @@ class Recipe:
         lr: peak learning rate; rises over the first ``warmup`` of all steps, then falls to 0 as a cosine.
         form_lr: factor on ``lr`` per form for the parameters of layers of that form; 1 where a form is not named.
         momentum, weight_decay: of SGD with Nesterov's momentum; biases and norm layers are not decayed.
-        batch_size: images per step.
-        distill: what is learned from the dense network beside the labels: its ``logits``, or the outputs of its
-            ``layers`` (see :func:`task_loss`).
-        distill_weight: of that term; 0 is the cross-entropy alone. With ``logits`` at most 1: the cross-entropy has the
-            rest.
+        batch_size: samples per step.
+        distill: what is learned from the dense network beside the targets: its ``logits`` (the network's outputs,
+            whatever they are), or the outputs of its ``layers`` (see :func:`task_loss`).
+        distill_weight: of that term; 0 is the objective's loss alone. With ``logits`` at most 1: the loss has the rest.
         layer_sum: with ``layers``: the paper's own sum, which has the factor 0.5 in place of ``distill_weight``.
         temperature: of the softmax of ``logits`` (Hinton et al., 2015).
         clip: largest norm of the whole gradient.
@@ -97,29 +100,37 @@ def train(
     recipe: Recipe,
     seed: int = 0,
     teacher: nn.Module | None = None,
-    charge: Callable[[int], None] = lambda images: None,
+    charge: Callable[[int], None] = lambda samples: None,
     after_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    objective: ObjectiveSpec | None = None,
 ) -> nn.Module:
     """Trains a network in place; the same seed gives the same bits on the same machine and thread count.
 
     Args:
         model: dense or compressed; returned in eval mode.
-        data: its training set is used, augmented.
+        data: its training set is used, augmented where it is images.
         recipe: how.
-        seed: of the order and augmentation of the images.
-        teacher: the dense network to distil from; None trains on the labels alone.
-        charge: called with the number of images before each step.
+        seed: of the order and augmentation of the samples.
+        teacher: the dense network to distil from; None trains by the objective alone.
+        charge: called with the number of samples before each step.
         after_epoch: called with the epoch (from 1) and its mean loss.
+        objective: what the network is trained for: an objective or its name; None is classification.
 
     Raises:
         EvaluationError: if the network fails or the loss is not finite; says at which step.
+        InvalidInputError: if the objective does not fit the network's outputs, or needs a teacher that is not there.
     """
+    aim = make_objective(objective)
+    if aim.by_dense and teacher is None:
+        raise InvalidInputError(
+            f"the objective {type(aim).__name__} compares with the dense network: it cannot train one without a teacher"
+        )
     if recipe.epochs == 0:
         return model.eval()
     device = device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout and stochastic depth draw from the global generator
-        _run_epochs(model, data, recipe, torch.Generator().manual_seed(seed), teacher, charge, after_epoch)
+        _run_epochs(model, data, recipe, torch.Generator().manual_seed(seed), teacher, charge, after_epoch, aim)
     return model.eval()
 
 
@@ -131,30 +142,32 @@ def _run_epochs(
     teacher: nn.Module | None,
     charge: Callable[[int], None],
     after_epoch: Callable[[int, float], None],
+    objective: Objective,
 ) -> None:
     device = device_of(model)
     optimiser = torch.optim.SGD(
         _groups(model, recipe), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0
     )
-    per_epoch = math.ceil((len(data.train) - 1) / recipe.batch_size)  # a single image left over joins a batch
+    per_epoch = math.ceil((len(data.train) - 1) / recipe.batch_size)  # a single sample left over joins a batch
     total = recipe.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine(step, total, recipe.warmup))
     step = 0
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         losses = []
-        for inputs, labels in data.train_batches(recipe.batch_size, generator):
-            charge(len(labels))
-            inputs, labels = inputs.to(device), labels.to(device)
+        batches = data.train_batches(recipe.batch_size, generator)
+        for batch in with_dense(batches, objective, model if teacher is None else teacher):
+            charge(batch.samples)
+            batch = batch.to(device)
             step += 1
             try:
-                loss = task_loss(model, teacher, inputs, labels, recipe)
+                loss = task_loss(model, teacher, batch, recipe, objective)
             except RankSearchError:
                 raise
             except (RuntimeError, IndexError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 raise EvaluationError(
-                    f"the network cannot be trained on these images, at step {step}: {type(error).__name__}: {reason}"
+                    f"the network cannot be trained on these samples, at step {step}: {type(error).__name__}: {reason}"
                 ) from error
             if not torch.isfinite(loss):
                 raise EvaluationError(
@@ -170,38 +183,41 @@ def _run_epochs(
         after_epoch(epoch, sum(losses) / len(losses))
 
 
-def task_loss(model: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    """Cross-entropy with the labels, and the distillation term where there is a teacher.
+def task_loss(
+    model: nn.Module, teacher: nn.Module | None, batch: Batch, recipe: Recipe, objective: Objective
+) -> Tensor:
+    """The objective's loss, and the distillation term where there is a teacher.
 
     With w the ``distill_weight`` and O, D the outputs of a replaced layer in the network and in the teacher:
 
-    - ``logits``: ``(1 - w) CE + w t^2 KL(teacher || network)`` of the softmax at temperature t (Hinton et al., 2015).
-    - ``layers``: ``CE + w mean_l mean (O_l - D_l)^2``, the inner mean over all elements of a call, not divided by the
+    - ``logits``: ``(1 - w) loss + w distance`` of the networks' outputs; of classes the distance is
+      ``t^2 KL(teacher || network)`` of the softmax at temperature t (Hinton et al., 2015).
+    - ``layers``: ``loss + w mean_l mean (O_l - D_l)^2``, the inner mean over all elements of a call, not divided by the
       scale of D; every call of a layer counts as a layer. The outputs are those of arXiv 2409.03555, the means ours:
       the term depends neither on the batch nor on how many layers there are, or how large.
-    - ``layers`` with ``layer_sum``: ``CE + 0.5 (sum_l ||W_l - What_l||^2 + sum_l ||O_l - D_l||^2)``, as that paper has
-      it; What is what the factors multiply out to. That the second sum is averaged over the batch is a RECONSTRUCTION.
+    - ``layers`` with ``layer_sum``: ``loss + 0.5 (sum_l ||W_l - What_l||^2 + sum_l ||O_l - D_l||^2)``, as that paper
+      has it; What is what the factors multiply out to. That the second sum is averaged over the batch is a
+      RECONSTRUCTION.
 
     A network without replaced layers has no layer term.
     """
     if teacher is None or recipe.distill_weight == 0:
-        return cross_entropy(model(inputs), labels)
+        return objective.loss(call(model, batch.inputs), batch)
     if recipe.distill == "layers":
-        return _with_layers(model, teacher, inputs, labels, recipe)
-    logits = model(inputs)
-    loss = cross_entropy(logits, labels)
+        return _with_layers(model, teacher, batch, recipe, objective)
+    outputs = call(model, batch.inputs)
+    loss = objective.loss(outputs, batch)
     with evaluating(teacher):
-        target = log_softmax(teacher(inputs) / recipe.temperature, dim=1)
-    student = log_softmax(logits / recipe.temperature, dim=1)
-    soft = kl_div(student, target, reduction="batchmean", log_target=True) * recipe.temperature**2
+        wanted = call(teacher, batch.inputs)
+    soft = objective.distance(outputs, wanted, recipe.temperature)
     return (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
 
 
-def _with_layers(model: nn.Module, teacher: nn.Module, inputs: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    logits, differences = run_beside(model, teacher, inputs)
-    loss = cross_entropy(logits, labels)
+def _with_layers(model: nn.Module, teacher: nn.Module, batch: Batch, recipe: Recipe, objective: Objective) -> Tensor:
+    found, differences = run_beside(model, teacher, batch.inputs)
+    loss = objective.loss(found, batch)
     if recipe.layer_sum:
-        outputs = sum(difference.square().sum() for difference in differences) / len(labels)
+        outputs = sum(difference.square().sum() for difference in differences) / batch.samples
         return loss + 0.5 * (weight_error(model, teacher) + outputs)
     if not differences:
         return loss

@@ -1,31 +1,41 @@
-"""The task: what a plan is worth. It is all that a searcher sees; the test set is not in it."""
+"""The task: what a plan is worth. Searchers see it through :class:`Oracles`; the test set is not in it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from rank_search.arrays import FloatArray
 from rank_search.errors import DataError, InvalidInputError
+from rank_search.nests import Nest, call, moved
+from rank_search.running import device_of, evaluating
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
-from rank_search.task.data.image_data import Data, ImageSet
-from rank_search.task.evaluation import Evaluation, validate
+from rank_search.space.forms.factor_modules import weight_for
+from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.task.batch import Batch
+from rank_search.task.data.data import Data
+from rank_search.task.evaluation import Evaluation, validate, with_dense
 from rank_search.task.latency import LATENCY_BATCH, latencies
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.networks.weights import check_finite
-from rank_search.task.recipe import Recipe, train
-from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
+from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
+from rank_search.task.recipe import Recipe, task_loss, train
+from rank_search.task.repair.recalibration import BatchNorm, has_running_statistics, recalibrate
 
 RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
+CHECKED = 2  # samples on which the objective is tried against the network's outputs
 
 
 class Task:
-    """A model, its space, a budget and data, with metered oracles.
+    """A model, its space, a budget, data and an objective, with metered oracles.
 
     Args:
         model: the trained dense network; never changed.
@@ -34,9 +44,12 @@ class Task:
         data: None for searches that need only the weights. A test set in it is dropped.
         recipe: the common fine-tune.
         seed: of the fine-tune; the fixed subsets are the same for every seed.
-        evaluation_images: size of the fixed validation subset that :meth:`evaluate` uses; None is all.
-        recalibration_images: training images, without labels, on which batch norm is mended (see
+        evaluation_samples: size of the fixed validation subset that :meth:`evaluate` uses; None is all.
+        recalibration_samples: training samples, without targets, on which batch norm is mended (see
             :func:`recalibrate`); 0 leaves it alone.
+        objective: what is good: ``classification``, ``regression``, ``multilabel``, ``segmentation``,
+            ``language_modelling``, ``embedding``, ``module:Class``, ``{name: {option: value}}`` or an
+            :class:`Objective`; None is classification.
 
     Attributes:
         meter: what the oracles have used.
@@ -44,6 +57,8 @@ class Task:
     Raises:
         InfeasibleBudgetError: if no plan of the space meets the budget.
         WeightsError: if a parameter of the model is NaN or infinite.
+        InvalidInputError: if the objective does not fit the network's outputs and the targets.
+        DataError: if it needs targets and the data has none.
     """
 
     def __init__(
@@ -54,12 +69,13 @@ class Task:
         data: Data | None = None,
         recipe: Recipe | None = None,
         seed: int = 0,
-        evaluation_images: int | None = None,
-        recalibration_images: int = 256,
+        evaluation_samples: int | None = None,
+        recalibration_samples: int = 256,
+        objective: ObjectiveSpec | None = None,
     ) -> None:
         for name, value, least in (
-            ("evaluation_images", evaluation_images, 1),
-            ("recalibration_images", recalibration_images, 0),
+            ("evaluation_samples", evaluation_samples, 1),
+            ("recalibration_samples", recalibration_samples, 0),
         ):
             if value is not None and value < least:
                 raise InvalidInputError(f"{name}={value} is not allowed: it must be at least {least}")
@@ -67,12 +83,25 @@ class Task:
         space.require_feasible(budget)
         self.model, self.space, self.budget = model, space, budget
         self.recipe, self.seed = recipe or Recipe(), seed
+        self.objective = make_objective(objective)
         self.data = None if data is None else data.without_test()
-        self._evaluation_images, self._recalibration_images = evaluation_images, recalibration_images
-        self._subsets: tuple[ImageSet, ImageSet] | None = None
+        self._evaluation_samples, self._recalibration_samples = evaluation_samples, recalibration_samples
+        self._subsets: tuple[Any, Any] | None = None
         self._used: set[tuple[str, str]] = set()
         self._has_norms = has_running_statistics(model)
+        self._mixing: dict[bool, nn.Module] = {}
+        self._lock = threading.RLock()
         self.meter = Meter()
+        self._check_objective()
+
+    def __repr__(self) -> str:
+        return f"Task({type(self.model).__name__}, {self.space!r}, {self.budget!r}, {self.objective!r}, {self.data!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            setattr(other, name, threading.RLock() if name == "_lock" else copy.deepcopy(value, memo))
+        return other
 
     def under(self, budget: Budget, seed: int | None = None, limits: Limits | None = None) -> Task:
         """The same task with another budget or seed and a fresh meter.
@@ -85,6 +114,8 @@ class Task:
         other.budget, other.seed = budget, self.seed if seed is None else seed
         other._used, other.meter = set(), Meter(limits)
         return other
+
+    # -- what searchers see, too (documented in Oracles) ---------------------------------------------------------------
 
     def admit(self, plan: RankPlan) -> dict[str, int]:
         """The plan's cost; the gate through which every plan passes.
@@ -99,6 +130,24 @@ class Task:
         self._charge({(options.layer.name, form.name) for options in self.space.layers for form in options.forms})
         return self.space.relative_errors()
 
+    def trained_errors(self, weights: Mapping[str, Tensor]) -> list[FloatArray]:
+        """As :meth:`relative_errors`, of other weights (see :class:`Oracles`)."""
+        found = []
+        for options in self.space.layers:
+            weight = weights.get(options.layer.name)
+            if weight is None:
+                raise InvalidInputError(
+                    f"trained_errors needs the weight of every layer of the space: {options.layer.name!r}"
+                )
+            if tuple(weight.shape) != options.layer.shape:
+                raise InvalidInputError(
+                    f"the weight of layer {options.layer.name!r} has shape {list(weight.shape)}, "
+                    f"the layer's is {list(options.layer.shape)}"
+                )
+            self.meter.charge(decompositions=len(options.forms))
+            found.append(options.relative_errors_of(LayerWeight(options.layer, weight, None, options.weight.whitening)))
+        return found
+
     def weight_error(self, plan: RankPlan) -> float:
         """``sum_l ||W_l - What_l||^2 / ||W_l||^2`` of the plan: data-free.
 
@@ -109,6 +158,105 @@ class Task:
         self._charge(_used_by(plan))
         rows = zip(self.space.layers, self.space.indices(plan), strict=True)
         return sum(options.relative_error(int(row)) for options, row in rows)
+
+    def evaluate(self, plan: RankPlan) -> Evaluation:
+        """Builds the network, recalibrates batch norm and validates it on the task's fixed validation subset.
+
+        Raises:
+            OverBudgetError: before anything is built.
+            LimitReached: before anything is built, if a limit would be passed.
+            EvaluationError: if the plan cannot be built or its loss is not finite.
+            DataError: if the task has no data.
+        """
+        self.charge_evaluation(plan)
+        return self.judge(plan)
+
+    def charge_evaluation(self, plan: RankPlan) -> None:
+        """Admits the plan and charges what :meth:`judge` will use, all or nothing.
+
+        Raises:
+            OverBudgetError, LimitReached, DataError
+        """
+        self.admit(plan)
+        self._data()
+        samples = len(self._subset()[1]) * (2 if self.objective.by_dense else 1) + self._recalibration_cost(plan)
+        self._charge(_used_by(plan), evaluations=1, samples_forward=samples)
+
+    def judge(self, plan: RankPlan) -> Evaluation:
+        """What :meth:`evaluate` says of a plan that was charged before.
+
+        Raises:
+            OverBudgetError, EvaluationError, DataError
+        """
+        self.admit(plan)
+        with self._lock:  # hooks on the dense network and the caches of factors serve one plan at a time
+            return validate(self._build(plan), self._data(), self._subset()[1], self.objective, self.model)
+
+    def train_batches(
+        self, generator: torch.Generator, batch_size: int | None = None, skip: int = 0
+    ) -> Iterator[Batch]:
+        """One epoch of training batches for one-shot methods (see :class:`Oracles`); metered as trained samples."""
+        batches = self._data().train_batches(batch_size or self.recipe.batch_size, generator)
+        for batch in islice(batches, skip, None):
+            self.meter.charge(samples_trained=batch.samples)
+            yield from with_dense(iter([batch]), self.objective, self.model)
+
+    @property
+    def epoch_samples(self) -> int:
+        """Samples of an epoch.
+
+        Raises:
+            DataError: if the task has no data.
+        """
+        return len(self._data().train)
+
+    def fixed_inputs(self, samples: int) -> Nest:
+        """The inputs of fixed training samples, the same for every seed, where the model is."""
+        data = self._data()
+        batch = next(iter(data.batches(data.train.subset(samples, seed=0), samples)))
+        return moved(batch.inputs, self.device)
+
+    def outputs_with(self, weights: Mapping[str, Tensor], inputs: Nest, batch_statistics: bool = False) -> Any:
+        """The dense network's outputs with some weights replaced, differentiable in them (see :class:`Oracles`)."""
+        model = self._mixed_model(batch_statistics)
+        replaced = {}
+        for name, weight in weights.items():
+            module = model.get_submodule(name)
+            dense = module.weight
+            assert isinstance(dense, Tensor)
+            replaced[f"{name}.weight"] = weight_for(module, weight).to(dense)
+        if isinstance(inputs, Mapping):
+            return functional_call(model, replaced, (), dict(inputs))
+        return functional_call(model, replaced, tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
+
+    def loss(self, model: nn.Module, batch: Batch, distill_weight: float = 0.0) -> Tensor:
+        """The objective's loss of a network, distilled from the dense one (see :class:`Oracles`)."""
+        recipe = replace(self.recipe, distill="logits", distill_weight=distill_weight, layer_sum=False)
+        return task_loss(model, self.model, batch, recipe, self.objective)
+
+    def dense_model(self) -> nn.Module:
+        """A copy of the dense network, the caller's own."""
+        return copy.deepcopy(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return device_of(self.model)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are samples to evaluate and train on."""
+        return self.data is not None
+
+    def charge(self, **counts: int) -> None:
+        """Charges work that a searcher does by itself (see :class:`Limits`), all or nothing.
+
+        Raises:
+            LimitReached: if a limit would be passed.
+        """
+        self.meter.charge(**counts)
+
+    # -- what only the house sees --------------------------------------------------------------------------------------
 
     def compress(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
         """The network under the plan, from cached factors, batch norm recalibrated on a fixed training subset.
@@ -126,25 +274,11 @@ class Task:
         if trained is not None:
             check_finite(trained)
         self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
-        return self._build(plan, trained)
-
-    def evaluate(self, plan: RankPlan) -> Evaluation:
-        """Builds the network, recalibrates batch norm and validates it on the task's fixed validation subset.
-
-        Raises:
-            OverBudgetError: before anything is built.
-            LimitReached: before anything is built, if a limit would be passed.
-            EvaluationError: if the plan cannot be built or its loss is not finite.
-            DataError: if the task has no data.
-        """
-        self.admit(plan)
-        data, (_, validation) = self._data(), self._subset()
-        images = len(validation) + self._recalibration_cost(plan)
-        self._charge(_used_by(plan), evaluations=1, samples_forward=images)
-        return validate(self._build(plan), data, validation)
+        with self._lock:
+            return self._build(plan, trained)
 
     def validate(self, model: nn.Module) -> Evaluation:
-        """Loss and accuracy on the WHOLE validation set; metered as forward samples.
+        """The measures on the WHOLE validation set; metered as forward samples.
 
         Args:
             model: the dense network, or one compressed within the budget.
@@ -156,26 +290,7 @@ class Task:
         if len(plan):
             self.admit(plan)
         self.meter.charge(samples_forward=len(data.validation))
-        return validate(model, data, data.validation)
-
-    def train_batches(
-        self, generator: torch.Generator, batch_size: int | None = None, skip: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of augmented training batches for one-shot methods; metered as trained samples.
-
-        Args:
-            generator: where the order and the augmentation come from.
-            batch_size: instead of the recipe's.
-            skip: batches that were seen before a resume: drawn again, but neither yielded nor charged.
-
-        Raises:
-            DataError: if the task has no data.
-            LimitReached: before the batch that would pass the limit.
-        """
-        batches = self._data().train_batches(batch_size or self.recipe.batch_size, generator)
-        for inputs, labels in islice(batches, skip, None):
-            self.meter.charge(samples_trained=len(labels))
-            yield inputs, labels
+        return validate(model, data, data.validation, self.objective, self.model)
 
     def finetune(self, plan: RankPlan, epochs: int | None = None, trained: nn.Module | None = None) -> nn.Module:
         """The common fine-tune of the plan's network, distilled from the dense one.
@@ -197,18 +312,19 @@ class Task:
             recipe,
             self.seed,
             teacher=self.model,
-            charge=lambda images: self.meter.charge(samples_trained=images),
+            charge=lambda samples: self.meter.charge(samples_trained=samples),
+            objective=self.objective,
         )
 
     def latencies(self, models: Sequence[nn.Module]) -> list[float]:
-        """Median milliseconds per image in a batch of 32, the networks measured in turn (see :func:`latencies`).
+        """Median milliseconds per sample in a batch of 32, the networks measured in turn (see :func:`latencies`).
 
         Raises:
             DataError: if the task has no data.
         """
         data = self._data()
-        inputs, _ = next(iter(data.batches(data.validation.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)))
-        return latencies([model.eval() for model in models], inputs)
+        batch = next(iter(data.batches(data.validation.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)))
+        return latencies([model.eval() for model in models], batch.inputs)
 
     def used(self) -> list[list[str]]:
         """The (layer, form) pairs charged so far, for a checkpoint."""
@@ -223,33 +339,66 @@ class Task:
             raise DataError("this task has no data: give Task(..., data=rank_search.load_data(...))")
         return self.data
 
-    def _subset(self) -> tuple[ImageSet, ImageSet]:
-        """The fixed training images for recalibration and validation images for evaluation; the same for all seeds."""
+    def _check_objective(self) -> None:
+        """Tries the objective on a few samples of the dense network; what else may fail is said by who runs it."""
+        if self.data is None:
+            return
+        batches = self.data.batches(self.data.validation.subset(CHECKED, seed=0), CHECKED)
+        (batch,) = with_dense(iter([next(iter(batches)).to(self.device)]), self.objective, self.model)
+        if batch.targets is None and self.objective.needs_targets:
+            raise DataError(
+                f"the objective {type(self.objective).__name__} needs targets, and this data has none: give "
+                "(inputs, targets), or choose objective='embedding', which compares with the dense network"
+            )
+        try:
+            with evaluating(self.model):
+                outputs = call(self.model, batch.inputs)
+        except Exception:
+            return
+        try:
+            self.objective.totals(outputs, batch)
+        except InvalidInputError:
+            raise
+        except Exception:
+            return
+
+    def _subset(self) -> tuple[Any, Any]:
+        """The fixed training samples for recalibration and validation samples for evaluation; alike for all seeds."""
         if self._subsets is None:
             data = self._data()
-            count = self._evaluation_images or len(data.validation)
-            calibration = data.train.subset(max(1, self._recalibration_images), seed=0)
+            count = self._evaluation_samples or len(data.validation)
+            calibration = data.train.subset(max(1, self._recalibration_samples), seed=0)
             self._subsets = (calibration, data.validation.subset(count, seed=0))
         return self._subsets
 
     def _build(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
         dense = self.model if trained is None else trained
         compressed = self.space.compress(self.model, plan) if trained is None else compress(trained, plan)
-        images = self._calibration_images(plan)
-        if self.data is not None and images:
+        samples = self._calibration_samples(plan)
+        if self.data is not None and samples:
             batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
-            recalibrate(compressed, dense, (inputs for inputs, _ in batches))
+            recalibrate(compressed, dense, (batch.inputs for batch in batches))
         return compressed.eval()
 
-    def _calibration_images(self, plan: RankPlan) -> int:
-        """Images that recalibration of this plan's network runs; the dense network keeps its own statistics."""
-        if self.data is None or not self._recalibration_images or not self._has_norms or not _used_by(plan):
+    def _mixed_model(self, batch_statistics: bool) -> nn.Module:
+        """A frozen copy in evaluation mode; with ``batch_statistics`` its batch norms use those of the batch."""
+        if batch_statistics not in self._mixing:
+            model = copy.deepcopy(self.model).eval().requires_grad_(False)
+            for module in model.modules():
+                if batch_statistics and isinstance(module, BatchNorm):
+                    module.train()
+            self._mixing[batch_statistics] = model
+        return self._mixing[batch_statistics]
+
+    def _calibration_samples(self, plan: RankPlan) -> int:
+        """Samples that recalibration of this plan's network runs; the dense network keeps its own statistics."""
+        if self.data is None or not self._recalibration_samples or not self._has_norms or not _used_by(plan):
             return 0
         return len(self._subset()[0])
 
     def _recalibration_cost(self, plan: RankPlan) -> int:
-        """Forward samples: the images run through the compressed network and through the dense one."""
-        return 2 * self._calibration_images(plan)
+        """Forward samples: those run through the compressed network and through the dense one."""
+        return 2 * self._calibration_samples(plan)
 
     def _charge(self, used: set[tuple[str, str]], **counts: int) -> None:
         """Charges the counts and the decompositions that this task has not used before, all or none."""

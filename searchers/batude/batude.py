@@ -16,7 +16,7 @@ from rank_search.running import device_of
 from rank_search.searching import Proposal, Searcher
 from rank_search.searching.option_values import fraction, one_of, positive, whole
 from rank_search.space.forms.factor_modules import weight_for
-from rank_search.task import Task
+from rank_search.task import Oracles
 
 from .gated_layer import gated_layers
 from .gradient_scores import GradientScores
@@ -66,7 +66,7 @@ class Batude(Searcher):
 
     def __init__(
         self,
-        task: Task,
+        task: Oracles,
         *,
         seed: int,
         epochs: int | None = None,
@@ -112,11 +112,11 @@ class Batude(Searcher):
             raise InvalidInputError("decay=1 is not allowed: the average would never see a gradient")
         self._layers = gated_layers(task.space, task.budget, form)
         self._split = SplitVariables(task.space, task.budget, self._layers, soft, weight)
-        self._model = copy.deepcopy(task.model)
+        self._model = self.task.dense_model()
         self._model.requires_grad_(True)
         if scratch:
             _reinitialise(self._model, seed)
-        self._training = OneShotTraining(task, self._model, options, seed)
+        self._training = OneShotTraining(self.task, self._model, options, seed)
         self._scores = GradientScores(self._layers, self._model, decay) if by_gradient else None
         between = min(1.0, max(1, options.epochs) / 4) if period is None else positive("period", period)
         self._period = between * self._training.steps_per_epoch
@@ -150,7 +150,7 @@ class Batude(Searcher):
 
     def step(self) -> Proposal:
         loss, lr = None, None
-        self.task.meter.charge(decompositions=len(self._layers))
+        self.task.charge(decompositions=len(self._layers))
         if self._z_steps:
             lr, start = self._training.lr, self._training.step
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,9 +15,8 @@ from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.plugins import check_names
 from rank_search.running import device_of
 from rank_search.searching.option_values import fraction, one_of, positive, whole
-from rank_search.task import Task
+from rank_search.task import Oracles
 from rank_search.task.batch_stream import BatchStream, mixed_seed
-from rank_search.task.recipe import task_loss
 
 OPTIMISERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop")
 SGD_DEFAULTS = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
@@ -32,11 +31,11 @@ class TrainingOptions:
         lr: learning rate at the start.
         schedule: ``cosine`` falls to 0 over all epochs, ``constant`` does not.
         optimiser: ``{name: ..., option: value}``, one of torch.optim; a weight decay leaves out biases and norm layers.
-        batch_size: images per batch.
+        batch_size: samples per batch.
         accumulate: batches per optimiser step.
         clip: largest norm of the whole gradient of the task loss; None does not clip.
         precision: ``float32``, or ``bfloat16`` for a forward pass in mixed precision.
-        distill: weight of the distillation from the task's network; the cross-entropy has the rest.
+        distill: weight of the distillation from the dense network; the objective's loss has the rest.
     """
 
     epochs: int
@@ -64,7 +63,7 @@ class TrainingOptions:
 class OneShotTraining:
     """A network in training.
 
-    All randomness (order and augmentation of the images, dropout) is drawn from the seed, the epoch and the step, so
+    All randomness (order and augmentation of the samples, dropout) is drawn from the seed, the epoch and the step, so
     that a restored training goes on with the same bits.
 
     Args:
@@ -77,9 +76,8 @@ class OneShotTraining:
         step: optimiser steps done.
     """
 
-    def __init__(self, task: Task, model: nn.Module, options: TrainingOptions, seed: int) -> None:
+    def __init__(self, task: Oracles, model: nn.Module, options: TrainingOptions, seed: int) -> None:
         self._task, self._model, self._options, self._seed = task, model, options, seed
-        self._recipe = replace(task.recipe, distill="logits", distill_weight=options.distill, layer_sum=False)
         self._optimiser = _optimiser(model, options)
         self._batches = BatchStream(task, options.batch_size, seed)
         self.steps_per_epoch = math.ceil(self._batches.per_epoch / options.accumulate)
@@ -162,9 +160,9 @@ class OneShotTraining:
         batches = min(self._options.accumulate, self._batches.per_epoch - done)
         total = 0.0
         for _ in range(batches):
-            inputs, labels = self._batches.next()
+            batch = self._batches.next()
             with self._precision(device):
-                loss = task_loss(self._model, self._task.model, inputs, labels, self._recipe) / batches
+                loss = self._task.loss(self._model, batch, self._options.distill) / batches
             if not torch.isfinite(loss):
                 raise EvaluationError(
                     f"the training loss became {float(loss.detach())} at step {self.step + 1} of {self.total}"

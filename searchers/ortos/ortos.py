@@ -6,36 +6,37 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rank_search.errors import DataError, EvaluationError
-from rank_search.running import device_of
-from rank_search.searching import Proposal
+from rank_search.searching import Proposal, Searcher
 from rank_search.searching.option_values import one_of, whole
 from rank_search.searching.probability_trace import traced
 from rank_search.space import RankPlan
 from rank_search.space.plan import Choice
-from rank_search.task import Task
+from rank_search.task import Oracles
 from rank_search.task.batch_stream import BatchStream
 
 from .rank_ranges import RankRanges, Schedule, nearest_row
-from .superposition import NetworkLoss, RoundReport, Superposition, SuperpositionOptions, network_loss
+from .superposition import NetworkLoss, RoundReport, Superposition, SuperpositionOptions
 
+DEFAULTS = SuperpositionOptions()
 CHUNK = 40  # iterations of a step: a search that is killed repeats at most so many
 
 
-class FaithfulMode:
-    """The range schedule and the alternating training of factors and logits (authors' code; docs/methods.md).
+class Ortos(Searcher):
+    """The continuous relaxation as published: a range schedule, factors and logits trained in turn.
+
+    (arXiv 2409.03555, ORTOS in v1, RENE later; after the authors' code: docs/methods.md.)
 
     The method knows no budget: what p finds most probable is projected onto it, and the info says what it cost before.
     Its proposals have no score, the last one is the answer.
 
     Args:
-        task: with data for ``alpha_loss="validation"``.
-        seed: of the batches of ``alpha_loss="validation"``.
-        alpha_loss: ``reconstruction`` (v1, data-free) or ``validation`` (v2): the cross-entropy of the network with the
-            mixed weights, here on training images, which the data-free factors have not seen. (The task's validation
-            images are for choosing plans, not for training on.)
+        alpha_loss: ``reconstruction`` (v1, data-free) or ``validation`` (v2): the objective's loss of the network with
+            the mixed weights, here on training samples, which the data-free factors have not seen. (The task's
+            validation samples are for choosing plans, not for training on.)
         lowest, highest, step, shrink, tied: see :class:`Schedule`.
         warm_up, iterations, lr, logit_lr, momentum, gamma, beta, clip, precision: see :class:`SuperpositionOptions`.
         batch_size: of ``alpha_loss="validation"``.
@@ -45,32 +46,53 @@ class FaithfulMode:
         DataError: if ``alpha_loss`` needs data and the task has none.
     """
 
-    SCHEDULE: ClassVar[tuple[str, ...]] = ("lowest", "highest", "step", "shrink", "tied")
-    ROUND: ClassVar[tuple[str, ...]] = (
-        *("warm_up", "iterations", "lr", "logit_lr", "momentum", "gamma", "beta", "clip", "precision"),
-    )
-    OPTIONS: ClassVar[tuple[str, ...]] = ("alpha_loss", *SCHEDULE, *ROUND, "batch_size")
+    needs_data: ClassVar[bool] = False
 
     def __init__(
-        self, task: Task, seed: int, alpha_loss: str = "reconstruction", batch_size: int = 128, **options: Any
+        self,
+        task: Oracles,
+        *,
+        seed: int,
+        alpha_loss: str = "reconstruction",
+        lowest: int = 10,
+        highest: int = 100,
+        step: int = 10,
+        shrink: float = 10.0,
+        tied: bool = True,
+        warm_up: int = DEFAULTS.warm_up,
+        iterations: int = DEFAULTS.iterations,
+        lr: float = DEFAULTS.lr,
+        logit_lr: float | None = DEFAULTS.logit_lr,
+        momentum: float = DEFAULTS.momentum,
+        gamma: float = DEFAULTS.gamma,
+        beta: float = DEFAULTS.beta,
+        clip: float | None = DEFAULTS.clip,
+        precision: str = DEFAULTS.precision,
+        batch_size: int = 128,
     ) -> None:
+        super().__init__(task, seed=seed)
         by_data = one_of("alpha_loss", alpha_loss, ("reconstruction", "validation")) == "validation"
-        if by_data and task.data is None:
+        if by_data and not task.has_data:
             raise DataError(
                 "alpha_loss='validation' needs data, and this task has none: give Task(..., data=...), or use "
                 "alpha_loss='reconstruction'"
             )
-        self._task = task
         self._layers = [table for table in task.space.layers if table.forms]
-        schedule = Schedule(**{name: value for name, value in options.items() if name in self.SCHEDULE})
-        self._ranges = RankRanges(self._layers, schedule)
+        self._ranges = RankRanges(self._layers, Schedule(lowest, highest, step, shrink, tied))
         self._round_options = SuperpositionOptions(
-            **{name: value for name, value in options.items() if name in self.ROUND}
+            warm_up=warm_up,
+            iterations=iterations,
+            lr=lr,
+            logit_lr=logit_lr,
+            momentum=momentum,
+            gamma=gamma,
+            beta=beta,
+            clip=clip,
+            precision=precision,
         )
-        self._stream = BatchStream(task, whole("batch_size", batch_size, 2), seed) if by_data else None
+        self._stream = BatchStream(self.task, whole("batch_size", batch_size, 2), seed) if by_data else None
         self._round: Superposition | None = None
         self._plan: RankPlan | None = None
-        self.gave_up: str | None = None
 
     @property
     def done(self) -> bool:
@@ -81,7 +103,7 @@ class FaithfulMode:
         try:
             if self._round is None:
                 candidates = self._ranges.candidates()
-                self._task.meter.charge(decompositions=sum(len(c.choices) for c in candidates.values()))
+                self.task.charge(decompositions=sum(len(c.choices) for c in candidates.values()))
                 self._round = self._made(candidates)
             self._round.run(CHUNK, self._network_loss())
             proposal = self._proposal(self._round, number)
@@ -114,7 +136,7 @@ class FaithfulMode:
         self.gave_up = state["gave_up"]
 
     def _made(self, candidates: Any, state: Mapping[str, Any] | None = None) -> Superposition:
-        return Superposition(self._layers, candidates, self._round_options, device_of(self._task.model), state)
+        return Superposition(self._layers, candidates, self._round_options, self.task.device, state)
 
     def _network_loss(self) -> NetworkLoss | None:
         """The loss of the alpha steps, on the next batch at every call; None where they are data-free."""
@@ -123,24 +145,26 @@ class FaithfulMode:
             return None
 
         def loss(weights: dict[str, Tensor]) -> Tensor:
-            return network_loss(self._task.model, *stream.next())(weights)
+            batch = stream.next()
+            with torch.enable_grad():
+                return self.task.objective.loss(self.task.outputs_with(weights, batch.inputs), batch)
 
         return loss
 
     def _projected(self, chosen: Mapping[str, Choice]) -> tuple[RankPlan, RankPlan]:
         """The plan within the budget, and before it was projected."""
-        space = self._task.space
+        space = self.task.space
         rows = [
             nearest_row(table, chosen[table.layer.name]) if table.layer.name in chosen else 0 for table in space.layers
         ]
         plan = space.plan(np.array(rows, dtype=np.int64))
-        return space.project(plan, self._task.budget, self._task.relative_errors()), plan
+        return space.project(plan, self.task.budget, self.task.relative_errors()), plan
 
     def _proposal(self, round_: Superposition, number: int) -> Proposal:
         report = round_.report()
         plan, free = self._projected(round_.most_probable())
         entropies = list(report.entropy.values())
-        dense = self._task.space.dense_cost
+        dense = self.task.space.dense_cost
         info: dict[str, Any] = {
             "round": number,
             "iteration": round_.iteration,
@@ -150,7 +174,7 @@ class FaithfulMode:
             "chosen_error": report.chosen_error,
             "rank_loss": report.rank_loss,
             "clipped": report.clipped,
-            **{f"free_kept_{m}": cost / dense[m] for m, cost in self._task.space.cost(free).items()},
+            **{f"free_kept_{m}": cost / dense[m] for m, cost in self.task.space.cost(free).items()},
             "probabilities": {name: self._marginals(name, p, report) for name, p in round_.probabilities().items()},
         }
         return Proposal(plan, info=info)

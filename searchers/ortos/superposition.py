@@ -22,14 +22,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
+from torch import Tensor
 
 from rank_search.errors import EvaluationError, InvalidInputError
-from rank_search.running import evaluating
 from rank_search.searching.option_values import fraction, one_of, positive, whole
-from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.plan import Choice
 from rank_search.space.tables.options import LayerOptions
 
@@ -351,33 +347,6 @@ class Superposition:
         self._factor_steps = _sgd(factors, options.lr, options.momentum, momentum.get("factors", ()))
         logits = [layer.logits for layer in self.layers]
         self._logit_steps = _sgd(logits, options.logit_lr or options.lr, options.momentum, momentum.get("logits", ()))
-
-
-def network_loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> NetworkLoss:
-    """The cross-entropy of a network on one batch with the weights of some layers replaced, for the alpha steps (v2).
-
-    The network runs in evaluation mode and is left as it was.
-
-    Args:
-        model: the dense network.
-        inputs: ``[N, ...]``, on its device.
-        labels: ``[N]``.
-
-    Returns:
-        A function of canonical weights by layer name.
-    """
-
-    def loss(weights: dict[str, Tensor]) -> Tensor:
-        replaced = {}
-        for name, weight in weights.items():
-            module = model.get_submodule(name)
-            dense = module.weight
-            assert isinstance(dense, Tensor)
-            replaced[f"{name}.weight"] = weight_for(module, weight).to(dense)
-        with evaluating(model), torch.enable_grad():
-            return F.cross_entropy(functional_call(model, replaced, (inputs,)), labels)
-
-    return loss
 
 
 def _sgd(parameters: list[Tensor], lr: float, momentum: float, buffers: Sequence[Tensor]) -> torch.optim.SGD:

@@ -33,7 +33,7 @@ class MixedWeight:
 
     def __init__(self, options: LayerOptions, mixture: LayerMixture, device: torch.device) -> None:
         if options.weight.whitening is not None:
-            raise InvalidInputError("objective='outputs' measures outputs itself: use a space with errors: weight")
+            raise InvalidInputError("relaxation_outputs measures outputs itself: use a space with errors: weight")
         self.name, self._options, self._device = options.layer.name, options, device
         self._dense = self._on(options.weight.plain)
         self._parts: list[tuple[Tensor, Callable[[Tensor], Tensor]]] = []
@@ -53,7 +53,7 @@ class MixedWeight:
         megabytes = len(loose) * self._dense.numel() * 4 / 2**20
         if megabytes > HELD_MB:
             raise InvalidInputError(
-                f"objective='outputs' holds every option of forms such as cp as a whole weight: layer {self.name!r} "
+                f"relaxation_outputs holds every option of forms such as cp as a whole weight: layer {self.name!r} "
                 f"has {len(loose)}, which take {megabytes:.0f} MB, at most {HELD_MB} are allowed; set max_options, or "
                 "leave such forms out"
             )

@@ -1,65 +1,138 @@
-"""The continuous data-free relaxation: probabilities over the options of every layer, made one option by the end."""
+"""The continuous relaxation under a budget: a softmax over every layer's options, made one option by the end (ours)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from rank_search.errors import InvalidInputError
-from rank_search.plugins import nearest
+import numpy as np
+
+from rank_search.arrays import FloatArray
+from rank_search.errors import EvaluationError
 from rank_search.searching import Proposal, Searcher
-from rank_search.searching.option_values import one_of
-from rank_search.task import Task
+from rank_search.searching.option_values import boolean, whole
+from rank_search.searching.probability_trace import traced
+from rank_search.space import RankPlan
+from rank_search.task import Oracles
 
-from ..ortos.ortos import FaithfulMode
-from .budget_mode import BudgetMode
+from .budget_relaxation import BudgetRelaxation
+from .nested_mixture import LayerMixture
 
-MODES: dict[str, type[BudgetMode] | type[FaithfulMode]] = {"budget": BudgetMode, "faithful": FaithfulMode}
+CONVERGED_ENTROPY, CONVERGED_VIOLATION = 0.05, 0.01
+LOGGED = 0.1  # of a uniform probability: what is below is left out of the trace
 
 
 class Relaxation(Searcher):
-    """Continuous relaxation of ranks: a softmax over every layer's options, under a budget or as published.
+    """Probabilities over the options of every layer, their expected cost held by multipliers, in closed form (ours).
 
-    (arXiv 2409.03555, ORTOS in v1, RENE later. ``mode="faithful"`` follows the authors' code; ``mode="budget"``, the
-    default, is ours: docs/methods.md.)
+    (The idea is that of arXiv 2409.03555, which has no budget: the searcher ``ortos`` is that method as published. The
+    derivation is in docs/methods.md.) Rounds of :class:`BudgetRelaxation`; a proposal is the most probable options,
+    polished within the budget: polishing repairs a plan that is over the budget, fills it up, and changes two layers at
+    a time while that helps (``space.improve``). The score is the sum of relative weight errors, as the knapsack's.
 
     Args:
-        mode: ``budget`` holds the expected cost of p by multipliers, in closed form, without weights
-            (:class:`BudgetMode`); ``faithful`` trains a superposition of factors and has no budget, its ranks are
-            projected onto it (:class:`FaithfulMode`).
-        options: those of the mode, see there.
+        rounds: over which the relaxation becomes a choice.
+        iterations: of a round.
+        polish: whether plans are polished; else they are only projected onto the budget.
 
     Raises:
-        InvalidInputError: if an option is not allowed, or is one of the other mode.
-        DataError: if the options need data and the task has none.
+        InvalidInputError: if an option is not allowed.
     """
 
     needs_data: ClassVar[bool] = False
+    renamed: ClassVar[Mapping[str, str]] = {
+        "mode": "the published relaxation is the searcher 'ortos', this one is under the budget",
+        "objective": "the error of the network's outputs is minimised by the searcher 'relaxation_outputs'",
+    }
 
-    def __init__(self, task: Task, *, seed: int, mode: str = "budget", **options: Any) -> None:
+    def __init__(
+        self, task: Oracles, *, seed: int, rounds: int = 16, iterations: int = 12, polish: bool = True
+    ) -> None:
         super().__init__(task, seed=seed)
-        cls = MODES[one_of("mode", mode, tuple(MODES))]
-        for option in options:
-            if option not in cls.OPTIONS:
-                other = next((name for name, kind in MODES.items() if option in kind.OPTIONS), None)
-                where = f"; it belongs to mode={other!r}" if other else nearest(option, cls.OPTIONS)
-                raise InvalidInputError(
-                    f"mode={mode!r} of relaxation has no option {option!r}{where}; it has: {', '.join(cls.OPTIONS)}"
-                )
-        self._engine: BudgetMode | FaithfulMode = cls(task, seed, **options)
+        self._polish = boolean("polish", polish)
+        self._rounds = whole("rounds", rounds, 2)
+        self._iterations = whole("iterations", iterations, 1)
+        self._relaxation: BudgetRelaxation | None = None
+        self._mixtures: list[LayerMixture] = []
+        self._plan: RankPlan | None = None
 
     @property
     def done(self) -> bool:
-        return self._engine.done
+        if self.gave_up is not None:
+            return True
+        return self._relaxation is not None and self._relaxation.round >= self._rounds
 
     def step(self) -> Proposal:
-        proposal = self._engine.step()
-        self.gave_up = self._engine.gave_up
-        return proposal
+        space, budget = self.task.space, self.task.budget
+        errors = self.task.relative_errors()
+        relaxation = self._made()
+        try:
+            relaxation.run_round()
+            plan, score = self._best_plan(relaxation, errors)
+        except EvaluationError as error:
+            self.gave_up = f"round {relaxation.round + 1}: {error}"
+            return Proposal(self._plan or space.project(space.dense, budget, errors), failure=self.gave_up)
+        self._plan = plan
+        return Proposal(plan, score, info=self._info(relaxation))
 
     def state_dict(self) -> dict[str, Any]:
-        return self._engine.state_dict()
+        return {
+            "relaxation": None if self._relaxation is None else self._relaxation.state_dict(),
+            "plan": None if self._plan is None else self._plan.to_dict(),
+            "gave_up": self.gave_up,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._engine.load_state_dict(state)
-        self.gave_up = self._engine.gave_up
+        self._relaxation = None
+        self._plan = None if state["plan"] is None else RankPlan.from_json(state["plan"])
+        self.gave_up = state["gave_up"]
+        if state["relaxation"] is not None:
+            self._made().load_state_dict(state["relaxation"])
+
+    def _best_plan(self, relaxation: BudgetRelaxation, errors: Sequence[FloatArray]) -> tuple[RankPlan, float]:
+        """What is most probable, projected or polished, and its score."""
+        space, budget = self.task.space, self.task.budget
+        chosen = space.plan(relaxation.rows)
+        if self._polish:
+            plan = space.improve(errors, budget, chosen, relaxation.multiplier)
+        else:
+            plan = space.project(chosen, budget, errors)
+        return plan, self.task.weight_error(plan)
+
+    def _made(self) -> BudgetRelaxation:
+        if self._relaxation is None:
+            columns, _ = self.task.space.bounds(self.task.budget)
+            self._mixtures = [LayerMixture(options, columns) for options in self.task.space.layers]
+            self._relaxation = self._make(self._mixtures)
+        return self._relaxation
+
+    def _make(self, mixtures: Sequence[LayerMixture]) -> BudgetRelaxation:
+        return BudgetRelaxation(self.task.space, self.task.budget, mixtures, self._rounds, self._iterations)
+
+    def _info(self, relaxation: BudgetRelaxation) -> dict[str, Any]:
+        entropies, violation = relaxation.entropies, relaxation.violation
+        probabilities = relaxation.probabilities
+        mixed = [mixture.mixture_error(p) for mixture, p in zip(self._mixtures, probabilities, strict=True)]
+        expected = [float(p @ mixture.errors) for mixture, p in zip(self._mixtures, probabilities, strict=True)]
+        names = [options.layer.name for options in self.task.space.layers]
+        metrics = self.task.budget.metrics
+        multipliers = {f"multiplier_{m}": float(mu) for m, mu in zip(metrics, relaxation.multiplier, strict=True)}
+        return {
+            "round": relaxation.round,
+            "entropy": float(np.mean(entropies)),
+            "largest_entropy": max(entropies),
+            "violation": violation,
+            "converged": float(np.mean(entropies)) <= CONVERGED_ENTROPY and violation <= CONVERGED_VIOLATION,
+            "mixture_error": sum(mixed),
+            "expected_error": sum(expected),
+            **multipliers,
+            "probabilities": {name: self._marginals(i, probabilities[i], entropies[i]) for i, name in enumerate(names)},
+        }
+
+    def _marginals(self, layer: int, p: FloatArray, spread: float) -> dict[str, Any]:
+        options, rows = self.task.space.layers[layer], self._mixtures[layer].rows
+        found = {}
+        for position, form in enumerate(options.forms):
+            inside = options.form[rows] == position
+            found[form.name] = (options.ranks[rows[inside], : len(form.modes)], p[inside])
+        return traced(options, found, dense=float(p[rows == 0].sum()), entropy=spread, least=LOGGED)

@@ -126,7 +126,7 @@ def test_it_takes_one_step_every_decomposition_once_and_no_data() -> None:
         without.score,
         without.lower_bound,
     )
-    assert (len(without.steps), without.ended) == (1, "done")
+    assert (len(without.trials), without.ended) == (1, "done")
     counts = ("evaluations", "samples_forward", "samples_trained", "decompositions")
     assert [with_data.meter[name] for name in counts] == [0, 0, 0, 3]
     cp_too = search(tiny_task(forms=("tucker2", "cp", "svd"), data=False), "knapsack")

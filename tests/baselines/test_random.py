@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 
 import pytest
+from asking import asked
 from tiny_task import MACS, PARAMS, all_plans, tiny_task
 
 from rank_search.baselines.random import Random
 from rank_search.searching import search
 from rank_search.space import Budget, RankPlan
 from rank_search.task import Limits
+from rank_search.task.oracles import task_of
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
 
 def plans(seed: int, evaluations: int = 12) -> list[RankPlan | None]:
-    steps = search(tiny_task(), "random", Limits(evaluations=evaluations), seed).steps
-    return [step.proposal.plan for step in steps]
+    steps = search(tiny_task(), "random", Limits(evaluations=evaluations), seed).trials
+    return [step.plan for step in steps]
 
 
 def test_every_plan_is_within_the_budget_and_none_comes_twice() -> None:
@@ -36,14 +38,14 @@ def test_a_tiny_space_is_walked_through_to_exactly_all_its_feasible_plans(budget
         if all(cost[metric] <= bound * dense[metric] for metric, bound in budget.items())
     }
     result = search(tiny_task(Budget(**budget)), "random", Limits(evaluations=1000))
-    found = [step.proposal.plan for step in result.steps]
+    found = [step.plan for step in result.trials]
     assert len(found) == len(feasible) >= 2
     assert set(found) == feasible
     assert result.ended == "done"
     assert result.meter["evaluations"] == len(feasible)
-    best = min(result.steps, key=lambda step: step.proposal.score or 0)
-    assert result.score == best.proposal.score
-    assert result.plan == best.proposal.plan
+    best = min(result.trials, key=lambda step: step.score or 0)
+    assert result.score == best.score
+    assert result.plan == best.plan
 
 
 def test_the_seed_decides_the_plans() -> None:
@@ -53,17 +55,15 @@ def test_the_seed_decides_the_plans() -> None:
 
 def test_the_score_is_the_validation_loss() -> None:
     task = tiny_task()
-    for step in search(task, "random", Limits(evaluations=3)).steps:
-        assert step.proposal.plan is not None
-        expected = task.evaluate(step.proposal.plan)
-        assert (step.proposal.score, step.proposal.accuracy) == (expected.loss, expected.accuracy)
+    for step in search(task, "random", Limits(evaluations=3)).trials:
+        expected = task.evaluate(step.plan)
+        assert (step.score, step.measures["accuracy"]) == (expected.score, expected.measures["accuracy"])
 
 
 def test_a_restored_search_goes_on_with_the_same_plans() -> None:
     first = Random(tiny_task(), seed=6)
-    for _ in range(5):
-        first.step()
+    asked(first, 5)
     second = Random(tiny_task(), seed=6)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    assert [second.step() for _ in range(8)] == [first.step() for _ in range(8)]
-    assert second.task.meter.evaluations == 8
+    assert asked(second, 8) == asked(first, 8)
+    assert task_of(second.task).meter.evaluations == 8

@@ -61,7 +61,7 @@ def test_a_layer_whose_rank_costs_as_much_as_dense_stays_dense() -> None:
 
 def test_with_one_form_a_layer_nothing_is_evaluated() -> None:
     result = search(tiny_task(), "uniform")
-    assert len(result.steps) == 1
+    assert len(result.trials) == 1
     assert (result.score, result.ended) == (None, "done")
     assert (result.meter["evaluations"], result.meter["samples_forward"], result.meter["decompositions"]) == (0, 0, 0)
 
@@ -70,16 +70,16 @@ def test_every_form_gets_its_plan_and_one_evaluation_and_the_best_is_kept() -> N
     budget = Budget(macs=0.6)
     task = tiny_task(budget, forms=("tucker2", "cp", "svd"))
     result = search(task, "uniform")
-    forms = [{choice.form for choice in step.proposal.plan.values()} for step in result.steps if step.proposal.plan]
+    forms = [{choice.form for choice in step.plan.values()} for step in result.trials if step.plan]
     assert forms == [{"tucker2", "svd"}, {"cp", "svd"}]
     assert result.meter["evaluations"] == 2
     assert result.meter["samples_forward"] == 2 * (40 + VALIDATION)
-    scores = [task.evaluate(step.proposal.plan).loss for step in result.steps if step.proposal.plan is not None]
-    assert [step.proposal.score for step in result.steps] == scores
+    scores = [task.evaluate(step.plan).score for step in result.trials if step.plan is not None]
+    assert [step.score for step in result.trials] == scores
     assert result.score == min(scores)
-    assert result.plan == result.steps[int(np.argmin(scores))].proposal.plan
-    assert result.steps[0].proposal.plan == search(tiny_task(budget), "uniform").plan
-    fraction_of_cp(task, result.steps[1].proposal.plan)
+    assert result.plan == result.trials[int(np.argmin(scores))].plan
+    assert result.trials[0].plan == search(tiny_task(budget), "uniform").plan
+    fraction_of_cp(task, result.trials[1].plan)
 
 
 def fraction_of_cp(task: Task, plan: RankPlan | None) -> None:
@@ -101,9 +101,9 @@ def fraction_of_cp(task: Task, plan: RankPlan | None) -> None:
 def test_without_data_the_weight_error_decides_between_forms() -> None:
     task = tiny_task(Budget(macs=0.6), forms=("tucker2", "cp", "svd"), data=False)
     result = search(task, "uniform")
-    errors = [task.weight_error(step.proposal.plan) for step in result.steps if step.proposal.plan is not None]
+    errors = [task.weight_error(step.plan) for step in result.trials if step.plan is not None]
     assert len(errors) == 2
-    assert [step.proposal.score for step in result.steps] == errors
+    assert [step.score for step in result.trials] == errors
     assert result.score == min(errors)
     assert result.meter["evaluations"] == 0
 
@@ -128,8 +128,8 @@ def test_a_form_without_a_finite_fit_is_a_failure_and_the_other_form_wins(
     monkeypatch.setattr(Task, "evaluate", no_fit)
     result = search(tiny_task(Budget(macs=0.6), forms=("tucker2", "cp", "svd"), data=data), "uniform")
     assert not uses_cp(result.plan)
-    assert [step.proposal.score is None for step in result.steps] == [False, True]
-    assert result.steps[1].proposal.failure
+    assert [step.score is None for step in result.trials] == [False, True]
+    assert result.trials[1].failure
 
 
 class Striding(nn.Module):

@@ -1,4 +1,4 @@
-"""What a figure's texts may not do: lie upon each other, or outside."""
+"""The texts of a drawn figure, and what they may not do: lie upon each other, or outside."""
 
 from __future__ import annotations
 
@@ -21,3 +21,14 @@ def assert_apart(figure: Figure, shown: Iterable[Text]) -> None:
     width, height = figure.get_size_inches() * figure.dpi
     assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
     assert sum(one.overlaps(other) for one in boxes for other in boxes) == len(boxes)  # each only itself
+
+
+def labels(figure: Figure) -> list[str]:
+    """The texts of the legend."""
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def all_texts(figure: Figure) -> str:
+    """All text of a figure that is not an axis tick."""
+    shown = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    return "\n".join(text.get_text() for text in shown)

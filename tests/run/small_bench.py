@@ -11,7 +11,7 @@ SMALL: dict[str, Any] = {
             "model": {"name": "digits_net", "options": {"width": 6}, "train": {"epochs": 3, "lr": 0.1}},
             "data": {"name": "digits", "validation": 100, "test": 100},
             "space": {"forms": ["tucker2", "cp"]},
-            "evaluation": {"images": 64, "recalibration_images": 64},
+            "evaluation": {"samples": 64, "recalibration_samples": 64},
             "finetune": {"epochs": 1},
         }
     },

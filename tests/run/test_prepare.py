@@ -30,7 +30,7 @@ def config_with(small_config: Callable[..., Path]) -> Callable[..., Config]:
 def test_activation_errors_are_measured_once_and_read_by_every_worker(
     config_with: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_with(errors="activation", calibration_images=50)
+    config = config_with(errors="activation", calibration_samples=50)
     prepared = prepare_task(config, "digits", tmp_path / "task").task.space
     assert (tmp_path / "task" / COVARIANCES).exists()
 
@@ -47,7 +47,7 @@ def test_activation_errors_are_measured_once_and_read_by_every_worker(
 def test_activation_errors_are_the_centred_ones_of_the_first_training_images_where_batch_norm_is_mended(
     config_with: Callable[..., Config], tmp_path: Path
 ) -> None:
-    config = config_with(errors="activation", calibration_images=50, prune=False)
+    config = config_with(errors="activation", calibration_samples=50, prune=False)
     task = prepare_task(config, "digits", tmp_path / "task").task
     data = load_data("digits", validation=100, test=100)
     images = data.normalise(data.train.subset(50, seed=0).images)

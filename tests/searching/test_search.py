@@ -101,7 +101,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_and_all_there_are() -> No
 
 
 def test_a_searcher_that_takes_any_option_gets_it() -> None:
-    assert search(tiny_task(), Once, colour="red").steps[0].proposal.info == {"colour": "red"}
+    assert search(tiny_task(), Once, colour="red").trials[0].info == {"colour": "red"}
 
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
@@ -183,7 +183,7 @@ def test_a_search_spends_32_evaluations_unless_told() -> None:
 
 def test_the_seed_decides() -> None:
     def plans(seed: int) -> list[Any]:
-        return [step.proposal.plan for step in search(tiny_task(), "random", Limits(evaluations=8), seed).steps]
+        return [step.plan for step in search(tiny_task(), "random", Limits(evaluations=8), seed).trials]
 
     assert plans(1) == plans(1)
     assert plans(1) != plans(2)

@@ -21,12 +21,15 @@ from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.layers.layer import Layer
 from rank_search.task import Recipe
+from rank_search.task.batch import Batch
 from rank_search.task.distillation import multiplied_out
+from rank_search.task.objectives.classification import Classification
 from rank_search.task.recipe import task_loss, train
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
 PLAN = RankPlan({"first": Choice("tucker2", (2, 1)), "second": Choice("tucker2", (2, 3)), "head": Choice("svd", (1,))})
+AIM = Classification()
 LAYERS = dataclasses.replace(SHORT, distill="layers", distill_weight=0.3)
 SUM = dataclasses.replace(LAYERS, layer_sum=True)
 MODES = pytest.mark.parametrize("recipe", [LAYERS, SUM], ids=["layers", "sum"])
@@ -80,7 +83,7 @@ def test_the_loss_is_cross_entropy_and_the_weighted_mean_over_layers_of_their_me
     errors = [((a - b) ** 2).sum() / a.numel() for a, b in zip(ours, theirs, strict=True)]
     assert [output.shape[1:] for output in ours] == [(4, 6, 6), (4, 3, 3), (3,)]
     expected = F.cross_entropy(logits, labels) + 0.3 * sum(errors) / 3
-    loss = task_loss(student, teacher, inputs, labels, LAYERS)
+    loss = task_loss(student, teacher, Batch(inputs, labels), LAYERS, AIM)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     same_gradients(loss, expected, student)
 
@@ -90,7 +93,9 @@ def test_a_layer_that_stays_dense_has_no_part_in_the_term() -> None:
     logits, ours = outputs(student, ["second"], inputs)
     _, theirs = outputs(teacher, ["second"], inputs)
     expected = F.cross_entropy(logits, labels) + 0.3 * (ours[0] - theirs[0]).square().mean()
-    assert task_loss(student, teacher, inputs, labels, LAYERS).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert task_loss(student, teacher, Batch(inputs, labels), LAYERS, AIM).item() == pytest.approx(
+        expected.item(), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 4.0])
@@ -98,7 +103,8 @@ def test_the_weight_scales_the_term(weight: float) -> None:
     (student, teacher), (inputs, labels) = pair(), batch()
     entropy = F.cross_entropy(student(inputs), labels).item()
     unit, scaled = (
-        task_loss(student, teacher, inputs, labels, dataclasses.replace(LAYERS, distill_weight=w)).item() - entropy
+        task_loss(student, teacher, Batch(inputs, labels), dataclasses.replace(LAYERS, distill_weight=w), AIM).item()
+        - entropy
         for w in (1.0, weight)
     )
     assert unit > 0.01
@@ -124,7 +130,7 @@ def test_the_sum_is_that_of_the_paper_with_the_outputs_per_image() -> None:
     assert of_weights > 0.1
     assert of_outputs > 0.1
     expected = F.cross_entropy(logits, labels) + 0.5 * (of_weights + of_outputs)
-    loss = task_loss(student, teacher, inputs, labels, SUM)
+    loss = task_loss(student, teacher, Batch(inputs, labels), SUM, AIM)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     same_gradients(loss, expected, student)
 
@@ -132,8 +138,8 @@ def test_the_sum_is_that_of_the_paper_with_the_outputs_per_image() -> None:
 @MODES
 def test_the_loss_does_not_depend_on_the_size_of_the_batch(recipe: Recipe) -> None:
     (student, teacher), (inputs, labels) = pair(), batch()
-    once = task_loss(student, teacher, inputs, labels, recipe).item()
-    twice = task_loss(student, teacher, inputs.repeat(2, 1, 1, 1), labels.repeat(2), recipe).item()
+    once = task_loss(student, teacher, Batch(inputs, labels), recipe, AIM).item()
+    twice = task_loss(student, teacher, Batch(inputs.repeat(2, 1, 1, 1), labels.repeat(2)), recipe, AIM).item()
     assert twice == pytest.approx(once, rel=1e-12)
 
 
@@ -214,17 +220,17 @@ def test_a_network_that_computes_what_the_teacher_does_has_no_layer_term(recipe:
     teacher, (inputs, labels) = tiny_net().double(), batch()
     student = wrapped(teacher)
     entropy = F.cross_entropy(student(inputs), labels)
-    assert task_loss(student, teacher, inputs, labels, recipe).item() == entropy.item()
+    assert task_loss(student, teacher, Batch(inputs, labels), recipe, AIM).item() == entropy.item()
     with torch.no_grad():
         student.first[0].weight[0] += 0.1
         entropy = F.cross_entropy(student(inputs), labels)
-    assert task_loss(student, teacher, inputs, labels, recipe).item() > entropy.item() + 1e-6
+    assert task_loss(student, teacher, Batch(inputs, labels), recipe, AIM).item() > entropy.item() + 1e-6
 
 
 @MODES
 def test_a_network_without_replaced_layers_learns_from_the_labels_alone(recipe: Recipe) -> None:
     student, (inputs, labels) = tiny_net(1).double(), batch()
-    loss = task_loss(student, tiny_net().double(), inputs, labels, recipe)
+    loss = task_loss(student, tiny_net().double(), Batch(inputs, labels), recipe, AIM)
     assert loss.item() == F.cross_entropy(student(inputs), labels).item()
 
 
@@ -266,7 +272,7 @@ def test_every_call_counts_with_the_output_as_the_layer_gave_it(inplace: bool) -
     assert all((output < 0).any() for output in (*ours, *theirs))
     entropy = F.cross_entropy(logits, labels).item()
     expected = entropy + 0.3 * sum(error.mean().item() for error in errors) / 3
-    loss = task_loss(student, teacher, inputs, labels, LAYERS)
+    loss = task_loss(student, teacher, Batch(inputs, labels), LAYERS, AIM)
     assert loss.item() == pytest.approx(expected, rel=1e-12)
     loss.backward()
     of_weights = sum(
@@ -280,7 +286,7 @@ def test_every_call_counts_with_the_output_as_the_layer_gave_it(inplace: bool) -
         for name in TWICE
     )
     expected = entropy + 0.5 * (of_weights + sum(error.sum().item() for error in errors) / 5)
-    assert task_loss(student, teacher, inputs, labels, SUM).item() == pytest.approx(expected, rel=1e-12)
+    assert task_loss(student, teacher, Batch(inputs, labels), SUM, AIM).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -290,14 +296,14 @@ def test_other_calls_than_the_teachers_are_an_error_that_names_the_layer(calls: 
     student, teacher = twice()
     student.calls = calls
     with pytest.raises(EvaluationError, match=message):
-        task_loss(student, teacher, *batch(), LAYERS)
+        task_loss(student, teacher, Batch(*batch()), LAYERS, AIM)
     assert hooks(student, teacher) == 0
 
 
 @pytest.mark.parametrize("teacher", [nn.Flatten(), compress(tiny_net(), PLAN)], ids=["other", "compressed"])
 def test_a_teacher_that_is_not_the_dense_network_is_refused(teacher: nn.Module) -> None:
     with pytest.raises(InvalidInputError, match="the teacher has no dense layer 'first'"):
-        task_loss(pair()[0], teacher, *batch(), LAYERS)
+        task_loss(pair()[0], teacher, Batch(*batch()), LAYERS, AIM)
 
 
 # -- what is left behind -----------------------------------------------------------------------------------------------
@@ -316,7 +322,7 @@ def test_no_hook_stays_and_others_stay(recipe: Recipe) -> None:
         seen.append(hooks(student, teacher))
 
     handles = [net.norm2.register_forward_hook(count) for net in (student, teacher)]
-    task_loss(student, teacher, *batch(), recipe)
+    task_loss(student, teacher, Batch(*batch()), recipe, AIM)
     assert seen == [2 + 3, 2 + 3]  # three while the teacher runs, three while the network does
     assert hooks(student, teacher) == 2
     for handle in handles:
@@ -332,7 +338,7 @@ def test_no_hook_stays_when_a_network_fails(failing: str) -> None:
 
     (student if failing == "student" else teacher).norm2.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="broken with 3 hooks"):
-        task_loss(student, teacher, *batch(), LAYERS)
+        task_loss(student, teacher, Batch(*batch()), LAYERS, AIM)
     assert hooks(student, teacher) == 0
 
 
@@ -340,7 +346,7 @@ def test_no_hook_stays_when_a_network_fails(failing: str) -> None:
 def test_the_gradient_reaches_every_factor_and_nothing_of_the_teacher(recipe: Recipe) -> None:
     student, teacher = pair()
     before = [value.clone() for value in teacher.state_dict().values()]
-    task_loss(student, teacher, *batch(), recipe).backward()
+    task_loss(student, teacher, Batch(*batch()), recipe, AIM).backward()
     assert all(parameter.requires_grad and parameter.grad is None for parameter in teacher.parameters())
     for name in PLAN:
         assert all(float(parameter.grad.norm()) > 0 for parameter in student.get_submodule(name).parameters())

@@ -9,8 +9,9 @@ from tiny_task import TinyNet, tiny_data, tiny_net
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError
-from rank_search.task import Data, ImageSet
+from rank_search.task import ImageData, ImageSet
 from rank_search.task.evaluation import BATCH, validate
+from rank_search.task.objectives.classification import Classification
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
@@ -26,8 +27,8 @@ def many_images(count: int) -> ImageSet:
     return ImageSet.from_arrays(rng.integers(0, 256, (count, 6, 6, 1)).astype(np.uint8), rng.integers(0, 3, count))
 
 
-def data_of(images: ImageSet) -> Data:
-    return Data(images, images, None, mean=(0.35,), std=(0.2,))
+def data_of(images: ImageSet) -> ImageData:
+    return ImageData(images, images, None, mean=(0.35,), std=(0.2,))
 
 
 def test_loss_and_accuracy_are_those_worked_out_by_hand_over_unequal_batches() -> None:
@@ -39,10 +40,10 @@ def test_loss_and_accuracy_are_those_worked_out_by_hand_over_unequal_batches() -
     log_sums = np.log(np.exp(logits).sum(1))
     losses = log_sums - logits[np.arange(len(labels)), labels]
 
-    found = validate(net, data_of(images), images)
-    assert found.images == 620
-    assert found.loss == pytest.approx(losses.mean(), rel=1e-6)
-    assert found.accuracy == (logits.argmax(1) == labels).sum() / 620
+    found = validate(net, data_of(images), images, Classification())
+    assert found.samples == 620
+    assert found.score == pytest.approx(losses.mean(), rel=1e-6)
+    assert found.measures["accuracy"] == (logits.argmax(1) == labels).sum() / 620
 
 
 def test_validation_is_in_evaluation_mode_and_takes_no_gradient() -> None:
@@ -55,7 +56,7 @@ def test_validation_is_in_evaluation_mode_and_takes_no_gradient() -> None:
 
     net, data = Watching().train(), tiny_data()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    validate(net, data, data.validation)
+    validate(net, data, data.validation, Classification())
     assert seen == [(False, False)]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -66,12 +67,12 @@ def test_outputs_that_are_not_finite_are_an_error(value: float) -> None:
     with torch.no_grad():
         net.head.weight[1, 2] = value
     with pytest.raises(EvaluationError, match="the validation loss is nan: the network's outputs are not finite"):
-        validate(net, data, data.validation)
+        validate(net, data, data.validation, Classification())
 
 
 def test_a_network_with_too_few_outputs_or_of_another_shape_is_an_error_of_one_line() -> None:
     data = tiny_data()
     for net in (linear_net(classes=2), nn.Sequential(nn.Flatten(), nn.Linear(7, 3))):
         with pytest.raises(EvaluationError, match="the network cannot be validated: ") as caught:
-            validate(net, data, data.validation)
+            validate(net, data, data.validation, Classification())
         assert "\n" not in str(caught.value)

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, InvalidInputError, LimitReached
 from rank_search.space import Budget, Choice, RankPlan, RankSpace, compress
-from rank_search.task import Data, Recipe, load_model
-from rank_search.task.data import load_data
+from rank_search.task import ImageData, Recipe, load_data, load_model
 from rank_search.task.evaluation import validate
+from rank_search.task.objectives.classification import Classification
 from rank_search.task.recipe import train
 from rank_search.task.repair.recalibration import recalibrate
 
@@ -195,7 +195,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
 
-def first_loss(student: nn.Module, data: Data, recipe: Recipe, teacher: nn.Module | None) -> float:
+def first_loss(student: nn.Module, data: ImageData, recipe: Recipe, teacher: nn.Module | None) -> float:
     losses: list[float] = []
     train(student, data, recipe, 0, teacher=teacher, after_epoch=lambda epoch, loss: losses.append(loss))
     return losses[0]
@@ -296,7 +296,9 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(step: int) ->
 
 
 def test_a_network_that_does_not_fit_the_images_is_an_error_that_names_the_step() -> None:
-    with pytest.raises(EvaluationError, match="cannot be trained on these images, at step 1: RuntimeError: ") as caught:
+    with pytest.raises(
+        EvaluationError, match="cannot be trained on these samples, at step 1: RuntimeError: "
+    ) as caught:
         train(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)), tiny_data(), SHORT, seed=0)
     assert "\n" not in str(caught.value)
 
@@ -351,10 +353,10 @@ def test_a_short_fine_tune_brings_back_the_accuracy_of_a_compressed_digits_net()
     plan = space.plan(space.minimise(space.relative_errors(), Budget(macs=0.3)).indices)
     net = space.compress(dense, plan)
     recalibrate(net, dense, (inputs for inputs, _ in data.batches(data.train.subset(256, 0), 128)))
-    before = validate(net, data, data.validation).accuracy
+    before = validate(net, data, data.validation, Classification()).measures["accuracy"]
     train(net, data, Recipe(epochs=2, lr=0.05), seed=0, teacher=dense)
-    after = validate(net, data, data.validation).accuracy
-    full = validate(dense, data, data.validation).accuracy
+    after = validate(net, data, data.validation, Classification()).measures["accuracy"]
+    full = validate(dense, data, data.validation, Classification()).measures["accuracy"]
     assert full > 0.9
     assert before < 0.8
     assert after > before + 0.1

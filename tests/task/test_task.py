@@ -33,6 +33,7 @@ from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.tables.options import LayerOptions
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
+from rank_search.task.objectives.classification import Classification
 from rank_search.task.repair.recalibration import recalibrate
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -206,7 +207,7 @@ def test_the_dense_plan_is_not_recalibrated_and_not_charged_for_it(runs: Runs) -
     found = task.evaluate(DENSE_PLAN)
     assert counts(task) == (1, VALIDATION, 0, 0)
     assert (runs.forward, runs.trained) == (VALIDATION, 0)
-    assert found == validate(tiny_net(), tiny_data(), tiny_data().validation)
+    assert found == validate(tiny_net(), tiny_data(), tiny_data().validation, Classification())
     spelled_out = RankPlan({"first": DENSE, "second": DENSE, "head": DENSE})
     assert task.evaluate(spelled_out) == found
     dense = task.compress(DENSE_PLAN)
@@ -434,8 +435,8 @@ def test_an_evaluation_is_the_compressed_network_recalibrated_on_training_images
     expected = task.space.compress(net, SMALL)
     recalibrate(expected, net, [data.normalise(data.train.subset(20, seed=0).images)])
     found = task.evaluate(SMALL)
-    assert found == validate(expected, data, data.validation)
-    assert found.images == VALIDATION
+    assert found == validate(expected, data, data.validation, Classification())
+    assert found.samples == VALIDATION
     compressed = task.compress(SMALL)
     assert not any(module.training for module in compressed.modules())
     assert all(
@@ -445,37 +446,37 @@ def test_an_evaluation_is_the_compressed_network_recalibrated_on_training_images
 
 
 def test_an_evaluation_is_the_same_every_time_in_every_task_and_for_every_seed() -> None:
-    task = tiny_task(evaluation_images=11)
+    task = tiny_task(evaluation_samples=11)
     first = task.evaluate(SMALL)
     task.evaluate(OTHER)
     task.finetune(OTHER)
     torch.manual_seed(77)
     assert task.evaluate(SMALL) == first
     assert task.under(Budget(macs=0.9), seed=9).evaluate(SMALL) == first
-    assert tiny_task(evaluation_images=11, seed=5).evaluate(SMALL) == first
+    assert tiny_task(evaluation_samples=11, seed=5).evaluate(SMALL) == first
 
 
 def test_a_smaller_evaluation_uses_a_fixed_subset_and_validation_uses_all() -> None:
     data = tiny_data()
-    task = tiny_task(evaluation_images=7, recalibration_images=0)
+    task = tiny_task(evaluation_samples=7, recalibration_samples=0)
     found = task.evaluate(SMALL)
     assert counts(task)[:2] == (1, 7)
     net = task.space.compress(tiny_net(), SMALL).eval()
-    assert found == validate(net, data, data.validation.subset(7, seed=0))
-    assert found.images == 7
-    assert task.validate(net) == validate(net, data, data.validation)
+    assert found == validate(net, data, data.validation.subset(7, seed=0), Classification())
+    assert found.samples == 7
+    assert task.validate(net) == validate(net, data, data.validation, Classification())
     assert counts(task)[:2] == (1, 7 + VALIDATION)
 
 
 def test_more_images_than_there_are_means_all() -> None:
-    task = tiny_task(evaluation_images=10_000, recalibration_images=10_000)
-    assert task.evaluate(SMALL).images == VALIDATION
+    task = tiny_task(evaluation_samples=10_000, recalibration_samples=10_000)
+    assert task.evaluate(SMALL).samples == VALIDATION
     assert counts(task)[:2] == (1, 2 * TRAIN + VALIDATION)
 
 
 def test_without_recalibration_batch_norm_keeps_the_dense_statistics() -> None:
     net = tiny_net()
-    task = tiny_task(net=net, recalibration_images=0)
+    task = tiny_task(net=net, recalibration_samples=0)
     compressed = task.compress(SMALL)
     assert counts(task) == (0, 0, 0, 2)
     assert torch.equal(compressed.norm1.running_mean, net.norm1.running_mean)  # type: ignore[arg-type, union-attr]
@@ -483,7 +484,7 @@ def test_without_recalibration_batch_norm_keeps_the_dense_statistics() -> None:
 
 def test_recalibration_takes_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rank_search.task.task.RECALIBRATION_BATCH", 16)
-    task, data = tiny_task(recalibration_images=TRAIN), tiny_data()
+    task, data = tiny_task(recalibration_samples=TRAIN), tiny_data()
     expected = task.space.compress(tiny_net(), SMALL)
     inputs = data.normalise(data.train.images)
     recalibrate(expected, tiny_net(), [inputs[:16], inputs[16:32], inputs[32:]])
@@ -565,8 +566,8 @@ def test_without_data_a_network_is_built_with_the_dense_statistics() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"evaluation_images": 0}, "evaluation_images=0 is not allowed: it must be at least 1"),
-        ({"recalibration_images": -1}, "recalibration_images=-1 is not allowed: it must be at least 0"),
+        ({"evaluation_samples": 0}, "evaluation_samples=0 is not allowed: it must be at least 1"),
+        ({"recalibration_samples": -1}, "recalibration_samples=-1 is not allowed: it must be at least 0"),
     ],
 )
 def test_impossible_numbers_of_images_are_refused(options: dict[str, int], message: str) -> None:

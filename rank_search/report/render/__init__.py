@@ -1,1 +1,1 @@
-"""How tables and figures look: in a terminal, as PNG."""
+"""Values drawn: a figure as PNG, a table in a terminal."""

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from rank_search.errors import InvalidInputError
+from rank_search.records.results import metric_names
+from rank_search.records.schema import measured
 from rank_search.report.budget_order import largest_first
+from rank_search.report.measure import HIGHER, Measure
 from rank_search.report.statistics import Interval, mean_interval
 
-KEPT = ("kept_macs", "kept_params")
 LATENCIES = ("latency_ms", "dense_latency_ms")
-ACCURACIES = ("accuracy_before", "val_accuracy", "test_accuracy")
 COSTS = ("evaluations", "samples_forward", "samples_trained", "search_seconds")
-COLUMNS = (
-    *("task", "budget", "searcher", "seeds_done", "seeds_failed"),
-    *KEPT,
-    "kept_latency",
-    *(column for accuracy in ACCURACIES for column in (accuracy, f"{accuracy}_half_width")),
-    *COSTS,
-    "failures",
-)
+NAMES = ("cell", "task", "budget", "searcher", "seed", "status", "reason", "measure", "better", "unit")
+MEASURED = {"before": "{}_before", "validation": "val_{}", "test": "test_{}"}
+"""Columns of the reported measure: here, and in the results."""
+DENSE_MEASURED = {"validation": "dense_val_{}", "test": "dense_test_{}"}
 DENSE = "dense"
-ROUNDING = 1e-9  # accuracies closer than this differ only in how they were summed
+ROUNDING = 1e-9  # measures that differ by less than this share differ only in how they were summed
 
 
 def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
@@ -34,56 +32,71 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         results: one row per cell, as ``read_results`` gives it.
 
     Returns:
-        A table with ``COLUMNS``: tasks by name; in each the dense net first (searcher ``dense``, budget empty), then
-        the budgets from large to small; in each the best searcher first, by test accuracy, or by validation accuracy
-        if the task has no test set. Accuracies and what is kept (latency among it) are fractions; ``*_half_width`` is
-        of the 95 % Student-t interval over seeds (NaN for one seed). ``failures`` holds one line ``cell: reason`` per
-        failed cell; where no seed is done the numbers are NaN.
+        A table with the columns that ``board_columns`` lists: tasks by name; in each the dense net first (searcher
+        ``dense``, budget empty), then the budgets from large to small; in each the best searcher first, by the task's
+        measure on the test set, or on the validation set if the task has no test set. ``before``, ``validation`` and
+        ``test`` are of that measure, named ``measure``; ``better`` and ``unit`` say how it reads; ``*_half_width`` is
+        of the 95 % Student-t interval over seeds (NaN for one seed). ``kept_*`` and ``latency_share`` are fractions of
+        the dense net's, NaN for metrics that only another task's space has. ``failures`` holds one line
+        ``cell: reason`` per failed cell; where no seed is done the numbers are NaN.
 
     Raises:
-        InvalidInputError: if a column is missing, or a finished seed lacks a number that the other seeds have.
+        InvalidInputError: if a column is missing, a task reports several measures, or a finished seed lacks a number
+            that the other seeds have.
     """
-    needed = {
-        "cell",
-        "task",
-        "budget",
-        "searcher",
-        "seed",
-        "status",
-        "reason",
-        "dense_val_accuracy",
-        "dense_test_accuracy",
-    }
-    missing = sorted((needed | {*KEPT, *LATENCIES, *ACCURACIES, *COSTS}) - set(results.columns))
-    if missing:
-        raise InvalidInputError(f"the results lack the columns {', '.join(missing)}; pass what read_results returns")
+    _check_columns(results)
+    kept = [f"kept_{metric}" for metric in metric_names(results)]
     rows: list[dict[str, Any]] = []
     for task in sorted(results["task"].unique()):
         of_task = results.loc[results["task"] == task]
-        rows.append(_dense_row(task, of_task))
+        measure = Measure.of(of_task)
+        rows.append(_dense_row(task, of_task, measure, kept))
+        by = "test" if of_task[f"test_{measure.name}"].notna().any() else "validation"
         for budget in largest_first(of_task["budget"]):
             of_budget = of_task.loc[of_task["budget"] == budget]
-            unsorted = [_row(task, budget, searcher, cells) for searcher, cells in of_budget.groupby("searcher")]
-            by = "test_accuracy" if of_task["test_accuracy"].notna().any() else "val_accuracy"
-            rows += sorted(unsorted, key=lambda row: _rank(row, by))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+            unsorted = [_row(budget, str(name), cells, measure, kept) for name, cells in of_budget.groupby("searcher")]
+            rows += sorted(unsorted, key=lambda row: _place(row[by], measure, row["searcher"]))
+    return pd.DataFrame(rows, columns=list(board_columns(metric_names(results))))
 
 
-def _rank(row: dict[str, Any], by: str) -> tuple[bool, float, str]:
-    return math.isnan(row[by]), -row[by], row["searcher"]
+def board_columns(metrics: Iterable[str]) -> tuple[str, ...]:
+    """The columns of a leaderboard of runs whose spaces have these metrics."""
+    return (
+        *("task", "budget", "searcher", "seeds_done", "seeds_failed"),
+        *("measure", "better", "unit"),
+        *(f"kept_{metric}" for metric in metrics),
+        "latency_share",
+        *(column for name in MEASURED for column in (name, f"{name}_half_width")),
+        *COSTS,
+        "failures",
+    )
 
 
-def _row(task: str, budget: str, searcher: object, cells: pd.DataFrame) -> dict[str, Any]:
+def _check_columns(results: pd.DataFrame) -> None:
+    measures = set(results["measure"]) if "measure" in results.columns else set()
+    needed = {*NAMES, "kept_macs", "kept_params", *LATENCIES, *COSTS}
+    missing = sorted(needed.union(*map(measured, measures)) - set(results.columns))
+    if missing:
+        raise InvalidInputError(f"the results lack the columns {', '.join(missing)}; pass what read_results returns")
+
+
+def _place(value: float, measure: Measure, searcher: str) -> tuple[bool, float, str]:
+    return math.isnan(value), -value if measure.better == HIGHER else value, searcher
+
+
+def _row(budget: str, searcher: str, cells: pd.DataFrame, measure: Measure, kept: Sequence[str]) -> dict[str, Any]:
     done = cells.loc[cells["status"] == "done"]
     failed = cells.loc[cells["status"] == "failed"]
+    task = str(cells["task"].iloc[0])
     where = f"{searcher} on {task} at {budget}"
-    intervals = {column: _interval(done, column, where) for column in (*KEPT, *ACCURACIES, *COSTS)}
+    reached = {name: _interval(done, column.format(measure.name), where) for name, column in MEASURED.items()}
     return {
-        **{"task": task, "budget": budget, "searcher": str(searcher)},
+        **{"task": task, "budget": budget, "searcher": searcher},
         **{"seeds_done": len(done), "seeds_failed": len(failed)},
-        **{column: interval.mean for column, interval in intervals.items()},
-        "kept_latency": float((done["latency_ms"] / done["dense_latency_ms"]).mean()),
-        **{f"{column}_half_width": intervals[column].half_width for column in ACCURACIES},
+        **_described(measure),
+        **{column: _interval(done, column, where).mean for column in (*kept, *COSTS)},
+        "latency_share": float((done["latency_ms"] / done["dense_latency_ms"]).mean()),
+        **_with_half_widths(reached),
         "failures": tuple(
             f"{cell}: {' '.join(str(reason).split()) or 'no reason was recorded'}"
             for cell, reason in zip(failed["cell"], failed["reason"], strict=True)
@@ -91,21 +104,26 @@ def _row(task: str, budget: str, searcher: object, cells: pd.DataFrame) -> dict[
     }
 
 
-def _dense_row(task: str, cells: pd.DataFrame) -> dict[str, Any]:
-    accuracies = {name: _dense_interval(cells, f"dense_{name}") for name in ("val_accuracy", "test_accuracy")}
+def _dense_row(task: str, cells: pd.DataFrame, measure: Measure, kept: Sequence[str]) -> dict[str, Any]:
+    reached = {name: _dense_interval(cells, column.format(measure.name)) for name, column in DENSE_MEASURED.items()}
+    own = [column for column in kept if column in ("kept_macs", "kept_params") or cells[column].notna().any()]
     return {
-        **{
-            "task": task,
-            "budget": "",
-            "searcher": DENSE,
-            "seeds_done": accuracies["val_accuracy"].n,
-            "seeds_failed": 0,
-        },
-        **dict.fromkeys((*KEPT, "kept_latency"), 1.0),
-        **{name: interval.mean for name, interval in accuracies.items()},
-        **{f"{name}_half_width": interval.half_width for name, interval in accuracies.items()},
+        **{"task": task, "budget": "", "searcher": DENSE},
+        **{"seeds_done": reached["validation"].n, "seeds_failed": 0},
+        **_described(measure),
+        **dict.fromkeys((*own, "latency_share"), 1.0),
+        **_with_half_widths(reached),
         "failures": (),
     }
+
+
+def _described(measure: Measure) -> dict[str, str]:
+    return {"measure": measure.name, "better": measure.better, "unit": measure.unit}
+
+
+def _with_half_widths(reached: dict[str, Interval]) -> dict[str, float]:
+    means = {name: interval.mean for name, interval in reached.items()}
+    return means | {f"{name}_half_width": interval.half_width for name, interval in reached.items()}
 
 
 def _interval(done: pd.DataFrame, column: str, where: str) -> Interval:
@@ -123,6 +141,6 @@ def _dense_interval(cells: pd.DataFrame, column: str) -> Interval:
     per_seed = cells.loc[cells[column].notna()].groupby("seed")[column].mean()
     if per_seed.empty:
         return Interval(math.nan, math.nan, 0)
-    if per_seed.max() - per_seed.min() < ROUNDING:
+    if per_seed.max() - per_seed.min() < ROUNDING * max(1.0, per_seed.abs().max()):
         return Interval(float(per_seed.iloc[0]), math.nan, 1)
     return mean_interval(per_seed)

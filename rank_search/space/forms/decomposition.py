@@ -37,6 +37,9 @@ class Decomposition(ABC):
     exempt: ClassVar[tuple[str, ...]] = ()
     nested: ClassVar[tuple[str, ...]] = ()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def why_not(self, layer: Layer) -> str | None:
         """Why this form does not apply to the layer, or None when it does."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rank_search.errors import CovarianceError
+from rank_search.nests import Nest, call, check_nest, described, mapped, moved
 from rank_search.running import device_of, evaluating
 from rank_search.space.layers.layer import KINDS
 
@@ -18,7 +19,7 @@ ROUNDING = 1e-12
 
 
 def input_covariances(
-    model: nn.Module, batches: Iterable[Tensor], centred: bool = False, names: Collection[str] | None = None
+    model: nn.Module, batches: Iterable[Nest], centred: bool = False, names: Collection[str] | None = None
 ) -> dict[str, Tensor]:
     """``E[x x^T]`` of the input channels of convolutions and linear layers, over samples and positions.
 
@@ -27,7 +28,7 @@ def input_covariances(
 
     Args:
         model: any network; left as it was.
-        batches: inputs ``[N, ...]``, a few hundred samples in all; no labels.
+        batches: nests of inputs ``[N, ...]``, a few hundred samples in all; no labels.
         centred: subtracts the means' product for the layers whose output a batch norm takes at once: its recalibration
             takes the mean of their error away. The other layers are never centred.
         names: of the layers that are measured; None measures all (a layer of C input channels takes C^2 numbers).
@@ -47,17 +48,20 @@ def input_covariances(
     device = device_of(model)
     handles: list[RemovableHandle] = []
     before_norm: set[str] | None = None
-    shape: list[int] | str = "unknown"
+    shape = "unknown"
     try:
         with evaluating(model):
             for batch in batches:
-                if not isinstance(batch, Tensor):
-                    raise TypeError(f"it is a {type(batch).__name__}, not a tensor: give the inputs without labels")
-                shape = list(batch.shape)
+                shape = described(batch)
+                check_nest(batch, "it")
                 if before_norm is None:
-                    before_norm = _before_norm(model, layers, batch[:1].to(device)) if centred else set()
+                    before_norm = (
+                        _before_norm(model, layers, moved(mapped(batch, lambda tensor: tensor[:1]), device))
+                        if centred
+                        else set()
+                    )
                     handles = [module.register_forward_hook(_adder(found, name)) for name, module in layers.items()]
-                model(batch.to(device))
+                call(model, moved(batch, device))
     except Exception as error:
         raise CovarianceError(
             f"the model cannot run the calibration batch of shape {shape}: {type(error).__name__}: "
@@ -110,7 +114,7 @@ def _adder(found: dict[str, _Moments], name: str) -> Callable[[nn.Module, Any, A
     return add
 
 
-def _before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor) -> set[str]:
+def _before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Nest) -> set[str]:
     """The layers whose every output is the very tensor that a batch norm is given."""
     outputs: list[tuple[str, Tensor]] = []
     normed: list[Tensor] = []
@@ -122,7 +126,7 @@ def _before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Tensor)
     handles = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
     handles += [norm.register_forward_pre_hook(lambda module, inputs: normed.append(inputs[0])) for norm in norms]
     try:
-        model(sample)
+        call(model, sample)
     finally:
         for handle in handles:
             handle.remove()

@@ -114,6 +114,9 @@ class LayerOptions:
     def _dense_costs(self) -> IntArray:
         return np.array([checked_number(metric, metric.dense(self.layer)) for metric in self.metrics], dtype=np.int64)
 
+    def __repr__(self) -> str:
+        return f"LayerOptions({self.layer.name!r}, {len(self)} options, {', '.join(form.name for form in self.forms)})"
+
     def __len__(self) -> int:
         return len(self.form)
 
@@ -131,6 +134,13 @@ class LayerOptions:
             if self.layer.dense_params > LARGE:
                 trim()
         return np.concatenate(parts)
+
+    def relative_errors_of(self, weight: LayerWeight) -> FloatArray:
+        """``||W - What||^2 / ||W||^2`` of every option for another weight of this layer, ``[n]``."""
+        parts = [np.zeros(1)]
+        for i, form in enumerate(self.forms):
+            parts.append(_scaled(form.errors(weight, self.ranks_of(i)), weight.scale))
+        return np.concatenate(parts) / max(weight.energy * weight.scale, 1e-300)
 
     def relative_error(self, index: int) -> float:
         """``||W - What||^2 / ||W||^2`` of one option; no other one is fitted for it."""

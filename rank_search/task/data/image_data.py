@@ -1,10 +1,10 @@
-"""The data of a task: three sets of images, and how they become batches that a network sees."""
+"""Images as data: three sets, and how they become batches that a network sees."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,16 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rank_search.errors import DataError
+from rank_search.task.batch import Batch
+from rank_search.task.data.data import Data, epoch_parts, parts_in_order
 from rank_search.task.data.image_set import ImageSet
-
-__all__ = ["Data", "ImageSet"]
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
+class ImageData(Data):
     """Sets of images with their normalisation and augmentation.
-
-    All randomness comes from the generator that a method is given: the same state gives the same bits.
 
     Args:
         train, validation: the sets that a search may use.
@@ -63,12 +61,19 @@ class Data:
         if self.test is not None and (highest := int(self.test.labels.max())) >= self.classes:
             raise DataError(f"a test label is {highest}; train and validation labels end at {self.classes - 1}")
 
+    def __repr__(self) -> str:
+        sets = ", ".join(f"{name}={len(s)}" for name, s in self._sets() if s is not None)
+        return f"ImageData({sets}; images {list(self.train.images.shape[1:])}, {self.classes} classes)"
+
+    def _sets(self) -> list[tuple[str, ImageSet | None]]:
+        return [("train", self.train), ("validation", self.validation), ("test", self.test)]
+
     @property
     def classes(self) -> int:
         """One more than the highest label of the train and validation sets."""
         return 1 + max(int(self.train.labels.max()), int(self.validation.labels.max()))
 
-    def without_test(self) -> Data:
+    def without_test(self) -> ImageData:
         """The same data, from which a searcher cannot reach the test set."""
         return dataclasses.replace(self, test=None)
 
@@ -116,7 +121,7 @@ class Data:
             images = torch.where(mirrored, images.flip(3), images)
         return images
 
-    def train_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def train_batches(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """One epoch: every training image once, shuffled, augmented and normalised.
 
         A single image that would be left over joins the batch before it, for batch norm cannot train on one.
@@ -131,19 +136,13 @@ class Data:
         Raises:
             DataError: if ``batch_size`` or the training set is less than 2.
         """
-        count = len(self.train)
-        if batch_size < 2 or count < 2:
-            raise DataError(
-                f"cannot train on batches of {batch_size} from {count} images; batch norm needs at least 2 in a batch"
-            )
-        order = torch.randperm(count, generator=generator, device=generator.device).to(self.train.images.device)
-        starts = list(range(0, count, batch_size))
-        if count - starts[-1] == 1:
-            starts.pop()
-        parts = [order[start:end] for start, end in zip(starts, [*starts[1:], count], strict=True)]
-        return self._augmented(parts, generator)
+        parts = epoch_parts(len(self.train), batch_size, generator, self.train.images.device)
+        return (
+            Batch(self.normalise(self.augment(self.train.images[part], generator)), self.train.labels[part])
+            for part in parts
+        )
 
-    def batches(self, image_set: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, image_set: ImageSet, batch_size: int) -> Iterator[Batch]:
         """A set in its order, normalised and not augmented.
 
         Yields:
@@ -152,14 +151,12 @@ class Data:
         Raises:
             DataError: if ``batch_size`` is less than 1.
         """
-        if batch_size < 1:
-            raise DataError(f"the batch size is {batch_size}; it must be at least 1")
-        parts = [slice(start, start + batch_size) for start in range(0, len(image_set), batch_size)]
-        return ((self.normalise(image_set.images[part]), image_set.labels[part]) for part in parts)
+        parts = parts_in_order(len(image_set), batch_size)
+        return (Batch(self.normalise(image_set.images[part]), image_set.labels[part]) for part in parts)
 
-    def _augmented(self, parts: Sequence[Tensor], generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        for part in parts:
-            yield self.normalise(self.augment(self.train.images[part], generator)), self.train.labels[part]
+    def fingerprint(self) -> tuple[list[str], list[Tensor]]:
+        texts = [str(self.mean), str(self.std), str(self.crop), str(self.flip)]
+        return texts, [self.train.images, self.train.labels]
 
     def _check_images(self, images: Tensor) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):

@@ -60,6 +60,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        return f"ImageSet({len(self)} images of {list(self.images.shape[1:])}, {int(self.labels.max()) + 1} classes)"
+
     def subset(self, n: int, seed: int) -> ImageSet:
         """A fixed random subset of ``n`` images, equally many of each class as far as they last; all if ``n >= len``.
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from rank_search.errors import DataError, UnknownNameError
 from rank_search.plugins import nearest
 from rank_search.task.calling import call_users_function, call_with_options
-from rank_search.task.data.image_data import Data
+from rank_search.task.data.data import Data
+from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 from rank_search.task.data.load_folder import load_folder
 from rank_search.task.data.load_torchvision import load_cifar10, load_cifar100, load_fashion_mnist
@@ -34,7 +35,7 @@ def load_data(name: str, **options: Any) -> Data:
     if name in LOADERS:
         return call_with_options(LOADERS[name], options, f"data set {name!r}", DataError)
     if ":" in name:
-        return call_users_function(name, options, "data set", Data)
+        return call_users_function(name, options, "data set", Data)  # type: ignore[type-abstract]
     same = [known for known in LOADERS if known.lower() == name.lower()]
     hint = f" (did you mean {same[0]!r}?)" if same else nearest(name, LOADERS)
     raise UnknownNameError(f"unknown data set {name!r}{hint}; known: {', '.join(LOADERS)}, or give 'module:function'")
@@ -48,13 +49,13 @@ def load_digits(
     std: tuple[float, ...] = (0.3759,),
     crop: int = 1,
     flip: bool = False,
-) -> Data:
+) -> ImageData:
     """The 1,797 handwritten digits that scikit-learn brings along: ``[1, 8, 8]``, 10 classes.
 
     Args:
         validation, test: images to hold out for each, every class in its share; the rest is the train set.
         seed: of the split.
-        mean, std, crop, flip: as in :class:`Data`.
+        mean, std, crop, flip: as in :class:`ImageData`.
 
     Raises:
         DataError: if the held-out images leave none to train on.
@@ -72,7 +73,7 @@ def load_digits(
         )
     rest, test_set = everything.hold_out(test, seed)
     train_set, validation_set = rest.hold_out(validation, seed)
-    return Data(train_set, validation_set, test_set, mean, std, crop, flip)
+    return ImageData(train_set, validation_set, test_set, mean, std, crop, flip)
 
 
 def load_npz(
@@ -83,18 +84,18 @@ def load_npz(
     test: Path | None = None,
     crop: int = 4,
     flip: bool = True,
-) -> Data:
+) -> ImageData:
     """Images in NumPy files: arrays ``images`` uint8 ``[N, H, W, C]`` and ``labels`` integer ``[N]``.
 
     Args:
         train, validation, test: the files.
-        mean, std, crop, flip: as in :class:`Data`.
+        mean, std, crop, flip: as in :class:`ImageData`.
 
     Raises:
         DataError: if a file is missing or unreadable, or an array is missing, malformed or of another length.
     """
     test_set = None if test is None else _read_npz(test)
-    return Data(_read_npz(train), _read_npz(validation), test_set, mean, std, crop, flip)
+    return ImageData(_read_npz(train), _read_npz(validation), test_set, mean, std, crop, flip)
 
 
 def _read_npz(path: Path) -> ImageSet:

@@ -11,7 +11,7 @@ import torch
 from pydantic import PositiveInt
 
 from rank_search.errors import DataError
-from rank_search.task.data.image_data import Data
+from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 from rank_search.task.data.sampling import Indices, at_most_per_class, stratified_order
 
@@ -30,7 +30,7 @@ def load_folder(
     std: tuple[float, ...] = (0.229, 0.224, 0.225),
     crop: int | None = None,
     flip: bool = True,
-) -> Data:
+) -> ImageData:
     """Images in ``train/CLASS/``, ``val/CLASS/`` and, if there is one, ``test/CLASS/``: ``[3, size, size]``.
 
     Without ``test/``, ``val/`` is the test set and the validation set is split off ``train/``.
@@ -43,8 +43,8 @@ def load_folder(
             (below 1), become the validation set, every class in its share; a tenth if None.
         train_per_class: keep at most so many training images of each class, since all are held in memory.
         seed: of the split and of what is kept.
-        mean, std, flip: as in :class:`Data`.
-        crop: as in :class:`Data`; an eighth of ``size`` if None.
+        mean, std, flip: as in :class:`ImageData`.
+        crop: as in :class:`ImageData`; an eighth of ``size`` if None.
 
     Raises:
         DataError: if a folder is missing or empty, the classes differ, an image cannot be read, memory does not
@@ -67,7 +67,7 @@ def load_folder(
     if train_per_class is not None:
         train = train.take(at_most_per_class(train.labels, train_per_class, seed))
     train_set, validation_set, test_set = (_decode(listed, size, resize or size) for listed in (train, val, test))
-    return Data(train_set, validation_set, test_set, mean, std, size // 8 if crop is None else crop, flip)
+    return ImageData(train_set, validation_set, test_set, mean, std, size // 8 if crop is None else crop, flip)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rank_search.errors import DataError
-from rank_search.task.data.image_data import Data
+from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 
 FILES = {
@@ -26,14 +26,14 @@ def load_cifar10(
     std: tuple[float, ...] = (0.2470, 0.2435, 0.2616),
     crop: int = 4,
     flip: bool = True,
-) -> Data:
+) -> ImageData:
     """CIFAR-10: ``[3, 32, 32]``, 10 classes, 50,000 images to train and validate, 10,000 to test.
 
     Args:
         root: the folder that holds ``cifar-10-batches-py``.
         validation: images to hold out of the training images, every class in its share.
         seed: of the split.
-        mean, std, crop, flip: as in :class:`Data`.
+        mean, std, crop, flip: as in :class:`ImageData`.
 
     Raises:
         DataError: if the files are missing or damaged.
@@ -49,7 +49,7 @@ def load_cifar100(
     std: tuple[float, ...] = (0.2673, 0.2564, 0.2762),
     crop: int = 4,
     flip: bool = True,
-) -> Data:
+) -> ImageData:
     """CIFAR-100: ``[3, 32, 32]``, 100 classes, 50,000 images to train and validate, 10,000 to test.
 
     Args and raises: as :func:`load_cifar10`; the folder is ``cifar-100-python``.
@@ -65,7 +65,7 @@ def load_fashion_mnist(
     std: tuple[float, ...] = (0.3530,),
     crop: int = 2,
     flip: bool = True,
-) -> Data:
+) -> ImageData:
     """Fashion-MNIST: ``[1, 28, 28]``, 10 classes, 60,000 images to train and validate, 10,000 to test.
 
     Args and raises: as :func:`load_cifar10`; the folder is ``FashionMNIST/raw``.
@@ -82,9 +82,9 @@ def _load(
     std: tuple[float, ...],
     crop: int,
     flip: bool,
-) -> Data:
+) -> ImageData:
     rest, held_out = _read(name, root, train=True).hold_out(validation, seed)
-    return Data(rest, held_out, _read(name, root, train=False), mean, std, crop, flip)
+    return ImageData(rest, held_out, _read(name, root, train=False), mean, std, crop, flip)
 
 
 def _read(name: str, root: Path, train: bool) -> ImageSet:

@@ -39,6 +39,15 @@ def stratified_order(labels: Indices, seed: int) -> Indices:
     return order[np.argsort((rank + 0.5) / size, kind="stable")]
 
 
+def random_order(count: int, seed: int) -> Indices:
+    """A random order of ``count`` samples without labels.
+
+    Raises:
+        DataError: if the seed is out of range.
+    """
+    return _ranked(np.zeros(count, dtype=np.int64), seed)[0]
+
+
 def at_most_per_class(labels: Indices, n: int, seed: int) -> Indices:
     """A random choice of ``n`` samples of each class, or all of a class that has fewer.
 

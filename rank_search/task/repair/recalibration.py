@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError
+from rank_search.nests import Nest, call, mapped, moved
 from rank_search.running import device_of, evaluating
 
 LEAST_VARIANCE = 1e-8  # of the running variance
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Nest]) -> None:
     """Makes every batch norm of a compressed network map its input to what the dense network has there.
 
     Per channel, with the input ``c`` of the compressed and ``d`` of the dense network over the given images: the
@@ -35,7 +36,8 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
     Args:
         model: a compressed copy of ``dense``; changed.
         dense: the network it came from; left as it was.
-        batches: unlabelled inputs ``[N, ...]``. The dense inputs of all batch norms are held for one batch at a time.
+        batches: unlabelled nests of inputs ``[N, ...]``. The dense inputs of all batch norms are held for one batch at
+            a time.
 
     Raises:
         EvaluationError: if either network cannot run a batch.
@@ -53,7 +55,7 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Tensor]) -
                     norm.register_forward_pre_hook(_mend(fits[name], seen[name])) for name, (norm, _) in pairs.items()
                 ]
                 try:
-                    model(inputs.to(device_of(model)))
+                    call(model, moved(inputs, device_of(model)))
                 finally:
                     for hook in hooks:
                         hook.remove()
@@ -78,7 +80,7 @@ def _pairs(model: nn.Module, dense: nn.Module) -> dict[str, tuple[BatchNorm, Bat
     return found
 
 
-def _inputs_of(dense: nn.Module, norms: dict[str, BatchNorm], inputs: Tensor) -> dict[str, list[Tensor]]:
+def _inputs_of(dense: nn.Module, norms: dict[str, BatchNorm], inputs: Nest) -> dict[str, list[Tensor]]:
     """What every batch norm of the dense network is given, call by call."""
     seen: dict[str, list[Tensor]] = {name: [] for name in norms}
 
@@ -87,7 +89,7 @@ def _inputs_of(dense: nn.Module, norms: dict[str, BatchNorm], inputs: Tensor) ->
 
     hooks = [norm.register_forward_pre_hook(keep(name)) for name, norm in norms.items()]
     try:
-        dense(inputs.clone().to(device_of(dense)))
+        call(dense, moved(mapped(inputs, torch.Tensor.clone), device_of(dense)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,37 +1,14 @@
 from __future__ import annotations
 
-import io
 import math
 
 import pytest
-from rich.console import Console
-from run_folder import Row, Write, done, failed
+from run_folder import RMSE, Write, done, done_regression, failed
+from two_tasks import run_of_two_tasks
 
 from rank_search.errors import InvalidInputError
-from rank_search.report import read_results, render
-from rank_search.report.tables import leaderboard
-
-
-def run_of_two_tasks() -> list[Row]:
-    rows = [
-        failed("digits", "macs=0.5", "tpe", 2, "the loss is\nnot finite"),
-        failed("digits", "macs=0.3", "cp", 0, ""),
-    ]
-    rows += [done("digits", "macs=0.3", "random", seed, 0.80) for seed in range(3)]
-    rows += [done("digits", "macs=0.5", "random", seed, 0.90 + 0.01 * seed, kept_macs=0.48) for seed in range(3)]
-    rows += [done("digits", "macs=0.5", "tpe", seed, 0.93, evaluations=10 + seed) for seed in range(2)]
-    # Validation and test disagree: without a test set, "late" must win by validation accuracy.
-    without_test = {"test_accuracy": "", "dense_test_accuracy": ""}
-    rows += [done("bare", "params=0.4", "early", 0, 0.5, **without_test)]
-    rows += [done("bare", "params=0.4", "late", 0, 0.6, **without_test)]
-    return rows
-
-
-def printed(rows: list[Row], write_run: Write, width: int = 100) -> list[str]:
-    console = Console(width=width, file=io.StringIO())
-    render(leaderboard(read_results(write_run(rows))), console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
+from rank_search.report import leaderboard, read_results
+from rank_search.report.tables.leaderboard import board_columns
 
 
 def test_order_is_task_then_dense_then_budget_then_accuracy(write_run: Write) -> None:
@@ -51,12 +28,12 @@ def test_order_is_task_then_dense_then_budget_then_accuracy(write_run: Write) ->
 def test_numbers_of_a_row_are_means_over_the_seeds_done(write_run: Write) -> None:
     board = leaderboard(read_results(write_run(run_of_two_tasks()))).set_index(["task", "budget", "searcher"])
     random = board.loc[("digits", "macs=0.5", "random")]
-    assert random["test_accuracy"] == pytest.approx(0.91)
-    assert random["val_accuracy"] == pytest.approx(0.92)
-    assert random["accuracy_before"] == pytest.approx(0.81)
+    assert random["test"] == pytest.approx(0.91)
+    assert random["validation"] == pytest.approx(0.92)
+    assert random["before"] == pytest.approx(0.81)
     # 0.90, 0.91, 0.92 have standard deviation 0.01.
-    for accuracy in ("accuracy_before", "val_accuracy", "test_accuracy"):
-        assert random[f"{accuracy}_half_width"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
+    for name in ("before", "validation", "test"):
+        assert random[f"{name}_half_width"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
     assert (random["kept_macs"], random["kept_params"]) == (pytest.approx(0.48), pytest.approx(0.4))
     assert (random["samples_forward"], random["samples_trained"], random["search_seconds"]) == (4000, 500, 12.5)
     tpe = board.loc[("digits", "macs=0.5", "tpe")]
@@ -68,32 +45,32 @@ def test_dense_row_costs_everything_and_has_its_own_accuracies(write_run: Write)
     board = leaderboard(read_results(write_run(run_of_two_tasks())))
     bare, digits = (row for _, row in board.loc[board["searcher"] == "dense"].iterrows())
     assert (digits["kept_macs"], digits["kept_params"]) == (1.0, 1.0)
-    assert digits["val_accuracy"] == pytest.approx(0.97, abs=1e-12)
-    assert digits["test_accuracy"] == pytest.approx(0.96, abs=1e-12)
-    assert math.isnan(digits["test_accuracy_half_width"])
-    assert math.isnan(digits["accuracy_before"])
-    assert bare["val_accuracy"] == pytest.approx(0.97, abs=1e-12)
-    assert math.isnan(bare["test_accuracy"])
+    assert digits["validation"] == pytest.approx(0.97, abs=1e-12)
+    assert digits["test"] == pytest.approx(0.96, abs=1e-12)
+    assert math.isnan(digits["test_half_width"])
+    assert math.isnan(digits["before"])
+    assert bare["validation"] == pytest.approx(0.97, abs=1e-12)
+    assert math.isnan(bare["test"])
 
 
 def test_a_dense_net_per_seed_has_an_interval(write_run: Write) -> None:
     rows = [done("t", "macs=0.5", "tpe", seed, 0.9, dense_test_accuracy=0.95 + 0.01 * seed) for seed in range(3)]
     dense = leaderboard(read_results(write_run(rows))).iloc[0]
-    assert dense["test_accuracy"] == pytest.approx(0.96)
-    assert dense["test_accuracy_half_width"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
-    assert math.isnan(dense["val_accuracy_half_width"])
+    assert dense["test"] == pytest.approx(0.96)
+    assert dense["test_half_width"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
+    assert math.isnan(dense["validation_half_width"])
 
 
 def test_one_seed_has_a_mean_and_no_half_width(write_run: Write) -> None:
     row = leaderboard(read_results(write_run([done("t", "macs=0.5", "tpe", 7, 0.9)]))).iloc[1]
-    assert (row["seeds_done"], row["test_accuracy"]) == (1, 0.9)
-    assert math.isnan(row["test_accuracy_half_width"])
+    assert (row["seeds_done"], row["test"]) == (1, 0.9)
+    assert math.isnan(row["test_half_width"])
 
 
 def test_a_searcher_without_a_finished_seed_has_a_row_of_nan(write_run: Write) -> None:
     row = leaderboard(read_results(write_run([failed("t", "macs=0.5", "tpe", 0, "out of memory")]))).iloc[1]
     assert (row["seeds_done"], row["seeds_failed"]) == (0, 1)
-    assert math.isnan(row["val_accuracy"])
+    assert math.isnan(row["validation"])
     assert math.isnan(row["kept_macs"])
 
 
@@ -108,55 +85,77 @@ def test_missing_columns_are_named(write_run: Write) -> None:
     results = read_results(write_run([done("t", "macs=0.5", "tpe", 0, 0.9)]))
     with pytest.raises(InvalidInputError, match="lack the columns kept_macs, status;"):
         leaderboard(results.drop(columns=["status", "kept_macs"]))
+    with pytest.raises(InvalidInputError, match="lack the columns accuracy_before, dense_test_accuracy;"):
+        leaderboard(results.drop(columns=["dense_test_accuracy", "accuracy_before"]))
+    with pytest.raises(InvalidInputError, match="lack the columns better, measure;"):
+        leaderboard(results.drop(columns=["better", "measure"]))
 
 
-def test_printed_table_shows_every_number(write_run: Write) -> None:
-    lines = printed(run_of_two_tasks(), write_run)
-    row = next(line for line in lines if line.startswith("random") and "macs=0.5" in line)
-    assert " ".join(row.split()) == "random macs=0.5 48.0 40.0 75 81.0 92.0 ± 2.5 91.0 ± 2.5 4 4.5 12.5"
-    dense = next(line for line in lines[lines.index("digits") :] if line.startswith("dense"))
-    assert " ".join(dense.split()) == "dense – 100.0 100.0 100 – 97.0 96.0 – – –"
-    assert any(line.split()[:3] == ["tpe", "2/3", "macs=0.5"] for line in lines)
+def test_columns_are_those_of_any_measure_and_of_the_metrics_of_the_run(write_run: Write) -> None:
+    board = leaderboard(read_results(write_run([done("t", "bytes=0.3", "tpe", 0, 0.9, kept_bytes=0.29)])))
+    assert list(board.columns) == list(board_columns(["macs", "params", "bytes"]))
+    assert ",".join(board.columns) == (
+        "task,budget,searcher,seeds_done,seeds_failed,measure,better,unit,kept_macs,kept_params,kept_bytes,"
+        "latency_share,before,before_half_width,validation,validation_half_width,test,test_half_width,"
+        "evaluations,samples_forward,samples_trained,search_seconds,failures"
+    )
+    assert board["kept_bytes"].tolist() == [1.0, 0.29]
+    assert board["latency_share"].tolist() == [1.0, 0.75]
 
 
-def test_failed_cells_are_listed_below_one_line_each(write_run: Write) -> None:
-    lines = printed(run_of_two_tasks(), write_run)
-    start = next(place for place, line in enumerate(lines) if line.startswith("2 cells failed"))
-    assert lines[start + 1 :] == [
-        "  digits-macs=0.5-tpe-2: the loss is not finite",
-        "  digits-macs=0.3-cp-0: no reason was recorded",
-    ]
-
-
-def test_no_failed_cell_no_list(write_run: Write) -> None:
-    assert not any("failed" in line for line in printed([done("t", "macs=0.5", "tpe", 0, 0.9)], write_run))
-
-
-def test_100_columns_hold_two_metrics_and_long_reasons_without_a_wrapped_or_cut_cell(write_run: Write) -> None:
-    budgets = ("macs=0.35,params=0.45", "macs=0.35,params=0.42")
+def test_where_lower_is_better_the_least_comes_first_and_equal_ones_by_name(write_run: Write) -> None:
     rows = [
-        done("t", budget, "relaxation", seed, 0.7 + 0.1 * seed, evaluations=12345, samples_forward=98_765_000)
-        for budget in budgets
-        for seed in range(2)
+        failed("prices", "macs=0.5", "broken", 0, "out of memory", RMSE),
+        *(done_regression("prices", "macs=0.5", name, 0, rmse) for name, rmse in (("b", 3.0), ("c", 2.0), ("a", 3.0))),
     ]
-    rows.append(failed("t", budgets[0], "relaxation", 9, "out of memory " * 30))
-    lines = printed(rows, write_run)
-    assert max(map(len, lines)) <= 100
-    cells = [line for line in lines if line.startswith("relaxation")]
-    assert len(cells) == 2
-    assert not any("…" in line for line in cells)
-    assert "75.0 ± 63.5" in cells[0]
-    assert {line.split("=0.35,")[1][:6] for line in cells} == {"p=0.45", "p=0.42"}
-    assert lines[-1].endswith("…")
+    board = leaderboard(read_results(write_run(rows)))
+    assert board["searcher"].tolist() == ["dense", "c", "a", "b", "broken"]
+    assert board["test"].iloc[:4].tolist() == [1.5, 2.0, 3.0, 3.0]
+    assert board["validation"].iloc[:4].tolist() == [1.25, 2.5, 3.5, 3.5]
+    assert board["before"].iloc[1:4].tolist() == [4.0, 6.0, 6.0]
+    assert set(zip(board["measure"], board["better"], board["unit"], strict=True)) == {("rmse", "lower", "")}
 
 
-def test_a_console_that_is_too_narrow_cuts_no_number(write_run: Write) -> None:
-    lines = printed(run_of_two_tasks(), write_run, width=60)
-    row = next(line for line in lines if line.startswith("random"))
-    assert " ".join(row.split()).endswith(" 48.0 40.0 75 81.0 92.0 ± 2.5 91.0 ± 2.5 4 4.5 12.5")
+def test_without_a_test_set_lower_validation_comes_first(write_run: Write) -> None:
+    without = {"test_rmse": "", "dense_test_rmse": ""}
+    # The order of the names and of the errors differ.
+    rows = [done_regression("prices", "macs=0.5", name, 0, rmse, **without) for name, rmse in (("a", 3.0), ("b", 2.0))]
+    assert leaderboard(read_results(write_run(rows)))["searcher"].tolist() == ["dense", "b", "a"]
 
 
-def test_markup_in_names_is_printed_as_it_is(write_run: Write) -> None:
-    lines = printed([done("[red]t", "macs=0.5", "[bold]", 0, 0.9)], write_run)
-    assert lines[0] == "[red]t"
-    assert any(line.startswith("[bold] ") for line in lines)
+def test_tasks_of_two_measures_and_of_other_metrics_stand_in_one_table(write_run: Write) -> None:
+    rows = [
+        done("digits", "macs=0.5", "a", 0, 0.8),
+        done("digits", "macs=0.5", "b", 0, 0.9),
+        done_regression("prices", "bytes=0.3", "a", 0, 3.0, kept_bytes=0.3),
+        done_regression("prices", "bytes=0.3", "b", 0, 4.0, kept_bytes=0.3),
+    ]
+    board = leaderboard(read_results(write_run(rows)))
+    assert list(zip(board["task"], board["searcher"], board["measure"], strict=True)) == [
+        ("digits", "dense", "accuracy"),
+        ("digits", "b", "accuracy"),
+        ("digits", "a", "accuracy"),
+        ("prices", "dense", "rmse"),
+        ("prices", "a", "rmse"),
+        ("prices", "b", "rmse"),
+    ]
+    assert board["test"].tolist() == [0.96, 0.9, 0.8, 1.5, 3.0, 4.0]
+    assert board["kept_bytes"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_a_dense_net_whose_measure_is_large_has_no_spread_from_rounding_alone(write_run: Write) -> None:
+    rows = [done_regression("t", "macs=0.5", "a", seed, 3.0, dense_test_rmse=1e6 + 1e-5 * seed) for seed in range(3)]
+    assert math.isnan(leaderboard(read_results(write_run(rows))).iloc[0]["test_half_width"])
+
+
+def test_a_direction_that_is_none_is_named(write_run: Write) -> None:
+    results = read_results(write_run([done("t", "macs=0.5", "tpe", 0, 0.9, better="up")]))
+    with pytest.raises(InvalidInputError, match="better of the measure accuracy is 'up'; expected 'higher' or 'lower'"):
+        leaderboard(results)
+
+
+def test_a_task_that_reports_two_measures_is_named(write_run: Write) -> None:
+    rows = [done("t", "macs=0.5", "tpe", 0, 0.9), done_regression("u", "macs=0.5", "tpe", 0, 3.0)]
+    results = read_results(write_run(rows)).assign(task="t")
+    with pytest.raises(InvalidInputError, match="task t report the measures accuracy, rmse in 2 ways"):
+        leaderboard(results)

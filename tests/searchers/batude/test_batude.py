@@ -38,7 +38,7 @@ def run(task: Task, seed: int = 0, **options: Any) -> tuple[Batude, SearchResult
 
 
 def plans(result: SearchResult) -> list[RankPlan | None]:
-    return [step.proposal.plan for step in result.steps]
+    return [step.plan for step in result.trials]
 
 
 def weights(result: SearchResult) -> dict[str, Tensor]:
@@ -81,7 +81,7 @@ def test_without_training_its_plan_is_close_to_the_data_free_optimum_of_flat_spe
 def test_the_first_step_trains_nothing_and_leaves_the_weights_as_they_were() -> None:
     task = task_at()
     _, result = run(task, epochs=0)
-    assert len(result.steps) == 1
+    assert len(result.trials) == 1
     assert result.meter["samples_trained"] == 0
     assert same(weights(result), task.model.state_dict())
 
@@ -89,9 +89,9 @@ def test_the_first_step_trains_nothing_and_leaves_the_weights_as_they_were() -> 
 def test_every_period_trains_its_share_of_the_epochs_and_then_proposes() -> None:
     task = task_at()
     _, result = run(task, epochs=2, period=0.5, batch_size=12)
-    epochs = [step.proposal.info["epoch"] for step in result.steps]
+    epochs = [step.info["epoch"] for step in result.trials]
     assert epochs == [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert [step.meter["samples_trained"] for step in result.steps] == [0, 24, 48, 72, 96]
+    assert [step.meter["samples_trained"] for step in result.trials] == [0, 24, 48, 72, 96]
     assert not same(weights(result), task.model.state_dict())
 
 
@@ -104,19 +104,19 @@ def test_by_default_it_trains_for_half_of_the_fine_tune() -> None:
 
 def test_gates_are_open_as_far_as_the_ranks_say() -> None:
     searcher, result = run(task_at(), epochs=1, gating="hard")
-    layers = result.steps[-1].proposal.info["ranks"]
+    layers = result.trials[-1].info["ranks"]
     assert set(searcher.gates) == set(layers) == {"conv1", "conv2", "conv3", "linear"}
     for name, modes in searcher.gates.items():
         for mode, rank, full in zip(layers[name]["modes"], layers[name]["ranks"], layers[name]["full"], strict=True):
             expected = np.arange(full) < rank
             assert np.array_equal(modes[mode], expected[None].astype(float))
     counted = sum(int((gate > 0).sum()) for modes in searcher.gates.values() for gate in modes.values())
-    assert result.steps[-1].proposal.info["open_gates"] == counted
+    assert result.trials[-1].info["open_gates"] == counted
 
 
 def test_soft_gates_fall_from_the_largest_singular_value_on_and_close_at_the_threshold() -> None:
     searcher, result = run(task_at(), epochs=0, gating="soft")
-    layers = result.steps[-1].proposal.info["ranks"]
+    layers = result.trials[-1].info["ranks"]
     inside = 0
     for name, modes in searcher.gates.items():
         for mode, rank in zip(layers[name]["modes"], layers[name]["ranks"], strict=True):
@@ -129,7 +129,7 @@ def test_soft_gates_fall_from_the_largest_singular_value_on_and_close_at_the_thr
 
 def test_ranks_may_rise_again() -> None:
     _, result = run(task_at(), epochs=6, lr=0.05, rho=0.3, gating="hard", score="gradient", freeze=0, batch_size=16)
-    ranks = [step.proposal.info["ranks"] for step in result.steps]
+    ranks = [step.info["ranks"] for step in result.trials]
     rises = [
         name
         for before, after in itertools.pairwise(ranks)
@@ -148,7 +148,7 @@ def test_ranks_are_frozen_in_the_last_part() -> None:
 
 def test_it_ends_when_ranks_were_stable_for_so_many_periods() -> None:
     _, result = run(task_at(), epochs=20, lr=1e-9, patience=3)
-    assert [step.proposal.info["layers_changed"] for step in result.steps] == [0, 0, 0, 0]
+    assert [step.info["layers_changed"] for step in result.trials] == [0, 0, 0, 0]
     assert result.meter["samples_trained"] == 3 * 48
 
 
@@ -156,7 +156,7 @@ def test_a_pull_brings_the_weights_to_what_the_gates_let_through() -> None:
     residuals = []
     for rho in (1e-3, 2.0):
         _, result = run(task_at(), epochs=8, lr=0.05, rho=rho, gating="hard", freeze=1.0, schedule="constant")
-        residuals.append(result.steps[-1].proposal.info["primal_residual"])
+        residuals.append(result.trials[-1].info["primal_residual"])
     assert residuals[1] < 0.5 * residuals[0]
 
 
@@ -189,7 +189,7 @@ def test_a_restored_search_goes_on_with_the_same_bits(score: str, tmp_path: Path
     resumed = run_search(second, tmp_path / "state.safetensors")
     assert plans(resumed) == plans(whole)
     assert same(weights(resumed), weights(whole))
-    assert [step.proposal.info for step in resumed.steps] == [step.proposal.info for step in whole.steps]
+    assert [step.info for step in resumed.trials] == [step.info for step in whole.trials]
 
 
 def test_a_loss_that_becomes_nan_ends_it_with_the_last_good_state(caplog: pytest.LogCaptureFixture) -> None:
@@ -207,7 +207,7 @@ def test_a_loss_that_becomes_nan_ends_it_with_the_last_good_state(caplog: pytest
     task.train_batches = poisoned  # type: ignore[method-assign]
     _, result = run(task, epochs=4, batch_size=16, lr=0.1)
     _, whole = run(task_at(), epochs=4, batch_size=16, lr=0.1)
-    assert len(result.steps) == 4  # the first Z-step, two periods of three batches, the failure
+    assert len(result.trials) == 4  # the first Z-step, two periods of three batches, the failure
     assert result.gave_up is not None
     assert "the training loss became nan at step 8 of 12" in result.gave_up
     assert result.plan == plans(whole)[2]
@@ -254,15 +254,15 @@ def test_in_a_space_of_several_forms_it_learns_the_ranks_of_one_per_layer() -> N
 def test_a_limit_inside_a_period_ends_it_with_a_last_z_step_on_what_was_trained() -> None:
     _, result = run(task_at(limits=Limits(samples_trained=100)), epochs=5, period=2.0, batch_size=16, lr=0.05)
     assert result.meter["samples_trained"] == 96
-    assert [step.proposal.info["epoch"] for step in result.steps] == [0, 2]
+    assert [step.info["epoch"] for step in result.trials] == [0, 2]
     _, cut = run(task_at(limits=Limits(samples_trained=70)), epochs=5, period=2.0, batch_size=16, lr=0.05)
-    assert [step.proposal.info["epoch"] for step in cut.steps] == pytest.approx([0, 4 / 3])
+    assert [step.info["epoch"] for step in cut.steps] == pytest.approx([0, 4 / 3])
     assert not same(weights(cut), task_at().model.state_dict())
 
 
 def test_in_few_epochs_there_are_four_periods() -> None:
     _, result = run(task_at(), epochs=1, batch_size=12)
-    assert [step.proposal.info["epoch"] for step in result.steps] == [0, 0.25, 0.5, 0.75, 1]
+    assert [step.info["epoch"] for step in result.trials] == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_a_dense_network_in_training_mode_teaches_and_stays_as_it_was() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from rank_search import Budget, RankPlan, RankSpace, Task
 from rank_search.errors import SearcherError
-from rank_search.searchers.relaxation.relaxation import Relaxation
+from rank_search.searchers.ortos import Ortos
 from rank_search.searching import SearchResult, make_searcher, run_search
 from rank_search.task.meter import Limits
 from rank_search.testing import small_task
@@ -22,7 +22,7 @@ HALF = Budget(macs=0.5)
 FREE = Budget(macs=1.0)
 RANGES = {"lowest": 2, "highest": 8, "step": 4, "shrink": 3}
 """Candidates 2, 6; then the winner and 2 to either side in steps of 1."""
-SHORT = {"mode": "faithful", **RANGES, "warm_up": 2, "iterations": 58, "logit_lr": 0.5, "beta": 0.05}
+SHORT = {**RANGES, "warm_up": 2, "iterations": 58, "logit_lr": 0.5, "beta": 0.05}
 """A round is a step of 40 iterations and one of 20; small ranks hardly pay."""
 
 
@@ -33,7 +33,7 @@ def task_at(budget: Budget = HALF, limits: Limits | None = None, data: bool = Tr
 
 
 def run(task: Task, **options: Any) -> SearchResult:
-    return run_search(make_searcher(task, "relaxation", 0, **{**SHORT, **options}))
+    return run_search(make_searcher(task, "ortos", 0, **{**SHORT, **options}))
 
 
 @cache
@@ -43,7 +43,7 @@ def validated(batch_size: int) -> SearchResult:
 
 
 def plans(result: SearchResult) -> list[RankPlan | None]:
-    return [step.proposal.plan for step in result.steps]
+    return [step.plan for step in result.trials]
 
 
 def widest(info: Any, name: str) -> tuple[list[int], list[float], int]:
@@ -58,11 +58,11 @@ def widest(info: Any, name: str) -> tuple[list[int], list[float], int]:
 
 def test_ranks_narrow_around_the_most_probable_one_of_every_layer() -> None:
     result = run(task_at(), shrink=2)  # then the winner and 2 to either side, then the winner and 1 to either side
-    assert [(step.proposal.info["round"], step.proposal.info["iteration"]) for step in result.steps] == [
+    assert [(step.info["round"], step.info["iteration"]) for step in result.trials] == [
         (number, iteration) for number in (1, 2, 3) for iteration in (40, 60)
     ]
     for name in ("conv2", "conv3"):
-        rounds = [widest(step.proposal.info, name) for step in result.steps]
+        rounds = [widest(step.info, name) for step in result.trials]
         assert rounds[0][0] == [2, 6]
         for (ranks, p, top), (finer, _, _), (reach, step) in zip(
             rounds[1:5:2], rounds[2::2], [(2, 2), (1, 1)], strict=True
@@ -82,7 +82,7 @@ def test_every_plan_is_within_the_budget_and_the_last_one_is_the_answer() -> Non
         assert plan is not None
         assert task.space.cost(plan)["macs"] <= 0.5 * task.space.dense_cost["macs"]
     assert result.score is None
-    assert all(step.proposal.score is None for step in result.steps)
+    assert all(step.score is None for step in result.trials)
     assert result.plan == plans(result)[-1]
     assert result.ended == "done"
     assert result.gave_up is None
@@ -90,8 +90,8 @@ def test_every_plan_is_within_the_budget_and_the_last_one_is_the_answer() -> Non
 
 def test_under_a_budget_that_does_not_bind_the_plan_is_what_p_finds_most_probable() -> None:
     task = task_at(FREE)
-    for step in run(task).steps:
-        plan, info = step.proposal.plan, step.proposal.info
+    for step in run(task).trials:
+        plan, info = step.plan, step.info
         assert plan is not None
         for metric, dense in task.space.dense_cost.items():
             assert info[f"free_kept_{metric}"] == pytest.approx(task.space.cost(plan)[metric] / dense)
@@ -107,8 +107,8 @@ def test_what_a_plan_cost_before_it_was_projected_is_the_same_under_every_budget
     over = 0
     for one, other in zip(tight.steps, free.steps, strict=True):
         for metric in ("macs", "params"):
-            assert one.proposal.info[f"free_kept_{metric}"] == other.proposal.info[f"free_kept_{metric}"]
-        over += one.proposal.info["free_kept_macs"] > 0.3
+            assert one.info[f"free_kept_{metric}"] == other.info[f"free_kept_{metric}"]
+        over += one.info["free_kept_macs"] > 0.3
     assert over > 0
     assert plans(tight) != plans(free)
 
@@ -124,8 +124,8 @@ def test_several_forms_stand_side_by_side_in_one_layer() -> None:
     task = small_task()
     space = RankSpace.from_model(task.model, torch.zeros(1, 3, 8, 8), ["tucker2", "svd_spatial"], include=["conv2"])
     result = run(Task(task.model, space, Budget(macs=0.9)), iterations=20)
-    for step in result.steps:
-        for layer in step.proposal.info["probabilities"].values():
+    for step in result.trials:
+        for layer in step.info["probabilities"].values():
             assert set(layer["forms"]) == {"tucker2", "svd_spatial"}
             total = sum(sum(form["p"][0]) for form in layer["forms"].values())
             assert total == pytest.approx(1, abs=1e-3)
@@ -142,11 +142,11 @@ def test_the_reconstruction_loss_needs_no_data_and_trains_on_none() -> None:
 
 def test_the_validation_loss_trains_one_batch_per_step_of_the_logits() -> None:
     result = validated(8)
-    assert [step.meter["samples_trained"] for step in result.steps] == [
+    assert [step.meter["samples_trained"] for step in result.trials] == [
         8 * (58 * done + step) for done in range(2) for step in (38, 58)
     ]
-    assert [step.proposal.info["probabilities"] for step in result.steps] != [
-        step.proposal.info["probabilities"] for step in run(task_at()).steps
+    assert [step.info["probabilities"] for step in result.trials] != [
+        step.info["probabilities"] for step in run(task_at()).steps
     ]
 
 
@@ -186,10 +186,10 @@ def test_a_killed_search_goes_on_with_the_same_bits(alpha_loss: str, stop: int, 
 
     checkpoint = tmp_path / "state.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        run_search(make_searcher(task_at(), "relaxation", 0, **options), checkpoint, kill)
-    resumed = run_search(make_searcher(task_at(), "relaxation", 0, **options), checkpoint)
+        run_search(make_searcher(task_at(), "ortos", 0, **options), checkpoint, kill)
+    resumed = run_search(make_searcher(task_at(), "ortos", 0, **options), checkpoint)
     assert plans(resumed) == plans(whole)
-    assert [step.proposal.info for step in resumed.steps] == [step.proposal.info for step in whole.steps]
+    assert [step.info for step in resumed.trials] == [step.info for step in whole.trials]
     for count in ("samples_trained", "decompositions"):
         assert resumed.meter[count] == whole.meter[count]
 
@@ -198,7 +198,7 @@ def test_the_seed_draws_the_batches() -> None:
     options = {**SHORT, "alpha_loss": "validation", "batch_size": 8, "iterations": 20}
 
     def said(seed: int) -> list[Any]:
-        return [s.proposal.info for s in run_search(make_searcher(task_at(), "relaxation", seed, **options)).steps]
+        return [s.info for s in run_search(make_searcher(task_at(), "relaxation", seed, **options)).steps]
 
     assert said(1) == said(1)
     assert said(1) != said(2)
@@ -217,17 +217,17 @@ def test_a_learning_rate_that_explodes_at_once_is_an_error_that_names_round_and_
 
 
 def test_what_explodes_in_a_later_round_leaves_the_last_plan_and_says_so() -> None:
-    searcher = make_searcher(task_at(), "relaxation", 0, **SHORT)
+    searcher = make_searcher(task_at(), "ortos", 0, **SHORT)
 
     def poison(step: Any) -> None:
         if step.number == 3:  # in the middle of round 2
-            assert isinstance(searcher, Relaxation)
+            assert isinstance(searcher, Ortos)
             layers = {layer.name: layer for layer in searcher._engine._round.layers}  # type: ignore[union-attr]
             layers["conv2"].logits.data.fill_(math.nan)
 
     result = run_search(searcher, after_step=poison)
     whole = run(task_at())
-    assert len(result.steps) == 4
+    assert len(result.trials) == 4
     assert result.gave_up is not None
     assert result.ended == result.gave_up
     assert "round 2: layer 'conv2'" in result.gave_up
@@ -237,7 +237,7 @@ def test_what_explodes_in_a_later_round_leaves_the_last_plan_and_says_so() -> No
 
 @pytest.mark.parametrize("lr", [0.3, 3.0, 30.0, 1e3, 1e6])
 def test_no_learning_rate_makes_a_number_that_is_not_finite_a_success(lr: float) -> None:
-    searcher = make_searcher(task_at(), "relaxation", 0, **{**SHORT, "lr": lr, "logit_lr": lr})
+    searcher = make_searcher(task_at(), "ortos", 0, **{**SHORT, "lr": lr, "logit_lr": lr})
     while not searcher.done:
         proposal = searcher.step()
         if proposal.failure is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, InvalidInputError
@@ -20,12 +21,12 @@ from rank_search.searchers.ortos.superposition import (
     NetworkLoss,
     Superposition,
     SuperpositionOptions,
-    network_loss,
     rank_loss,
 )
 from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Choice, RankPlan, RankSpace
 from rank_search.space.forms.cp import CP
+from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.multiplied import multiplied
 from rank_search.testing import small_task
 
@@ -60,6 +61,19 @@ def net_and_space(forms: tuple[str, ...] = ("tucker2", "svd")) -> tuple[Net, Ran
 def batch() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(6, 3, 8, 8, generator=generator, dtype=torch.float64), torch.arange(6)
+
+
+def network_loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> NetworkLoss:
+    """The cross-entropy of the network with some weights replaced."""
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        replaced = {
+            f"{name}.weight": weight_for(model.get_submodule(name), weight).to(torch.float64)
+            for name, weight in weights.items()
+        }
+        return F.cross_entropy(functional_call(model, replaced, (inputs,)), labels)
+
+    return loss
 
 
 def round_of(

@@ -78,7 +78,7 @@ def test_the_polished_plan_of_small_networks_is_within_a_hundredth_of_the_proven
                 assert proven == pytest.approx(space.minimise(space.relative_errors(), budget).value, rel=1e-6)
             assert result.score is not None
             best.append(result.score / proven - 1)
-            last.append((result.steps[-1].proposal.score or 0.0) / proven - 1)
+            last.append((result.trials[-1].score or 0.0) / proven - 1)
     assert len(best) == len(SEEDS) * len(BUDGETS) >= 20
     assert min(best) > -1e-6
     assert max(best) < 0.01

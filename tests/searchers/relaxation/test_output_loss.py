@@ -25,7 +25,11 @@ from rank_search.testing import small_task
 pytestmark = pytest.mark.usefixtures("single_thread")
 FORMS = ["tucker2", "svd", "svd_spatial", {"cp": {"ranks": 4}}]
 HALF = Budget(macs=0.5)
-OUTPUTS: dict[str, Any] = {"objective": "outputs", "rounds": 4, "iterations": 2, "batch_size": 16}
+OUTPUTS: dict[str, Any] = {"rounds": 4, "iterations": 2, "batch_size": 16}
+
+
+def said(result: SearchResult) -> list[Any]:
+    return [(trial.plan, trial.score, trial.info) for trial in result.trials]
 
 
 def task_with(forms: Any = FORMS, **options: Any) -> Task:
@@ -116,7 +120,7 @@ def test_the_error_of_a_plan_is_that_of_its_weights() -> None:
 
 def search(task: Task, limits: Limits | None = None, checkpoint: Path | None = None, **more: Any) -> SearchResult:
     fresh = task.under(HALF, limits=limits)
-    return run_search(make_searcher(fresh, "relaxation", 0, **{**OUTPUTS, **more}), checkpoint)
+    return run_search(make_searcher(fresh, "relaxation_outputs", 0, **{**OUTPUTS, **more}), checkpoint)
 
 
 def test_a_search_is_charged_for_every_image_and_leaves_the_dense_network_alone() -> None:
@@ -150,9 +154,9 @@ def test_restored_after_any_round_it_goes_on_with_the_same_bits(tmp_path: Path) 
 
         checkpoint = tmp_path / f"{stop}.safetensors"
         with pytest.raises(KeyboardInterrupt):
-            run_search(make_searcher(task.under(HALF), "relaxation", 0, **OUTPUTS), checkpoint, interrupt)
+            run_search(make_searcher(task.under(HALF), "relaxation_outputs", 0, **OUTPUTS), checkpoint, interrupt)
         resumed = search(task, checkpoint=checkpoint)
-        assert [step.proposal for step in resumed.steps] == [step.proposal for step in whole.steps]
+        assert said(resumed) == said(whole)
 
 
 def test_an_outputs_error_that_is_not_finite_ends_it_with_the_last_plan_and_says_so(
@@ -172,28 +176,28 @@ def test_an_outputs_error_that_is_not_finite_ends_it_with_the_last_plan_and_says
     result = search(task)
     assert result.gave_up is not None
     assert "round 3: the error of the outputs became nan at batch 5" in result.gave_up
-    assert len(result.steps) == 3
-    assert [step.proposal for step in result.steps[:2]] == [step.proposal for step in whole.steps[:2]]
-    assert result.plan in [step.proposal.plan for step in whole.steps[:2]]
+    assert len(result.trials) == 3
+    assert said(result)[:2] == said(whole)[:2]
+    assert result.plan in [step.plan for step in whole.trials[:2]]
 
 
 def test_a_limit_on_training_ends_it_between_rounds() -> None:
     result = search(task_with(), Limits(samples_trained=3 * 16))
     assert result.meter["samples_trained"] <= 3 * 16
-    assert len(result.steps) == 1
+    assert len(result.trials) == 1
 
 
 def test_without_data_it_is_refused() -> None:
     task = task_with()
-    with pytest.raises(DataError, match="objective='outputs' needs unlabelled images, and this task has no data"):
-        make_searcher(Task(task.model, task.space, HALF), "relaxation", 0, **OUTPUTS)
+    with pytest.raises(DataError, match="'relaxation_outputs' needs data, and this task has none"):
+        make_searcher(Task(task.model, task.space, HALF), "relaxation_outputs", 0, **OUTPUTS)
 
 
 def test_a_space_of_another_metric_is_refused() -> None:
     task = small_task()
     moments = input_covariances(task.model, [torch.randn(8, 3, 8, 8)], False, ["conv1", "conv2", "conv3", "linear"])
     other = task_with(["tucker2", "svd"], covariances=moments)
-    with pytest.raises(InvalidInputError, match="objective='outputs' measures outputs itself: use a space with errors"):
+    with pytest.raises(InvalidInputError, match="relaxation_outputs measures outputs itself: use a space with errors"):
         OutputLoss(other, mixtures_of(other), 16, 0)
 
 
@@ -201,4 +205,4 @@ def test_more_loose_options_than_it_can_hold_are_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(mixed_weight, "HELD_MB", 0.01)
     task = task_with()
     with pytest.raises(InvalidInputError, match=r"layer 'conv.' has [0-9]+, which take 0 MB, at most 0.01 are allowed"):
-        make_searcher(task, "relaxation", 0, **OUTPUTS)
+        make_searcher(task, "relaxation_outputs", 0, **OUTPUTS)

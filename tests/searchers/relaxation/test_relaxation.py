@@ -15,9 +15,10 @@ from tiny_task import energy, squared_error, tiny_task
 
 from rank_search import Budget, RankPlan, RankSpace, Task, load_model
 from rank_search.errors import DataError, InvalidInputError
+from rank_search.searchers.ortos import Ortos
+from rank_search.searchers.relaxation import Relaxation
 from rank_search.searchers.relaxation.budget_relaxation import BudgetRelaxation
 from rank_search.searchers.relaxation.nested_mixture import LayerMixture
-from rank_search.searchers.relaxation.relaxation import Relaxation
 from rank_search.searching import SearchResult, make_searcher, run_search
 from rank_search.space.forms import cp
 from rank_search.task.networks.weights import load_weights
@@ -39,29 +40,27 @@ def mixed_task(budget: Budget = HALF, forms: Any = ("tucker2", "svd"), seed: int
 
 
 def plans(result: SearchResult) -> list[RankPlan | None]:
-    return [step.proposal.plan for step in result.steps]
+    return [step.plan for step in result.trials]
 
 
 # -- the plan and its score --------------------------------------------------------------------------------------------
 
 
-def test_the_default_mode_is_budget() -> None:
-    default, named = run(mixed_task()), run(mixed_task(), mode="budget")
-    assert plans(default) == plans(named)
-    assert len(default.steps) > 1
-    assert default.ended == "done"
-    assert "multiplier_macs" in default.steps[0].proposal.info
+def test_it_is_done_after_its_rounds_and_logs_its_multipliers() -> None:
+    result = run(mixed_task(), rounds=5)
+    assert len(result.trials) == 5
+    assert result.ended == "done"
+    assert "multiplier_macs" in result.trials[0].info
 
 
 @pytest.mark.parametrize("budget", [HALF, BOTH], ids=str)
 @pytest.mark.parametrize("polish", [True, False], ids=["polished", "projected"])
 def test_the_score_is_the_sum_of_relative_weight_errors(budget: Budget, polish: bool) -> None:
     task = tiny_task(Budget(macs=0.7) if budget == HALF else Budget(params=0.7, macs=0.7))
-    for step in run(task, rounds=6, polish=polish).steps:
-        assert step.proposal.plan is not None
-        choices = step.proposal.plan.items()
+    for step in run(task, rounds=6, polish=polish).trials:
+        choices = step.plan.items()
         expected = sum(squared_error(task.model, name, c) / energy(task.model, name) for name, c in choices)
-        assert step.proposal.score == pytest.approx(expected, rel=1e-6, abs=1e-9)
+        assert step.score == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("budget", [HALF, BOTH], ids=str)
@@ -119,9 +118,9 @@ def test_in_a_trained_network_it_is_within_a_hundredth_of_the_data_free_optimum(
     result = run(task)
     assert result.score is not None
     assert -1e-9 < result.score / bound - 1 < 0.01
-    assert (result.steps[-1].proposal.score or math.inf) / bound - 1 < 0.01
-    assert result.steps[-1].proposal.info["converged"]
-    assert not result.steps[0].proposal.info["converged"]
+    assert (result.trials[-1].score or math.inf) / bound - 1 < 0.01
+    assert result.trials[-1].info["converged"]
+    assert not result.trials[0].info["converged"]
 
 
 # -- what it says of itself --------------------------------------------------------------------------------------------
@@ -130,8 +129,8 @@ def test_in_a_trained_network_it_is_within_a_hundredth_of_the_data_free_optimum(
 def test_converged_says_that_p_is_decided_and_its_expected_cost_within_the_budget() -> None:
     said = []
     for seed in range(3):
-        for step in run(mixed_task(seed=seed)).steps:
-            info = step.proposal.info
+        for step in run(mixed_task(seed=seed)).trials:
+            info = step.info
             layers = [layer["entropy"] for layer in info["probabilities"].values()]
             assert info["entropy"] == pytest.approx(np.mean(layers))
             assert info["largest_entropy"] == max(layers)
@@ -141,19 +140,19 @@ def test_converged_says_that_p_is_decided_and_its_expected_cost_within_the_budge
 
 
 def test_the_info_compares_the_mixture_with_what_single_options_would_err() -> None:
-    steps = run(mixed_task()).steps
+    steps = run(mixed_task()).trials
     for step in steps:
-        assert 0 <= step.proposal.info["mixture_error"] <= step.proposal.info["expected_error"] + 1e-12
-    first, last = steps[0].proposal.info, steps[-1].proposal.info
+        assert 0 <= step.info["mixture_error"] <= step.info["expected_error"] + 1e-12
+    first, last = steps[0].info, steps[-1].info
     assert first["mixture_error"] < 0.8 * first["expected_error"]
     assert last["mixture_error"] > 0.95 * last["expected_error"]
-    assert [step.proposal.info["round"] for step in steps] == list(range(1, len(steps) + 1))
+    assert [step.info["round"] for step in steps] == list(range(1, len(steps) + 1))
 
 
 def test_the_logged_marginals_are_probabilities_of_ranks() -> None:
     task = mixed_task(forms=("tucker2", "svd", "svd_grouped"))
-    for step in run(task, rounds=4).steps:
-        logged = step.proposal.info["probabilities"]
+    for step in run(task, rounds=4).trials:
+        logged = step.info["probabilities"]
         assert list(logged) == [options.layer.name for options in task.space.layers]
         for options in task.space.layers:
             layer = logged[options.layer.name]
@@ -192,8 +191,8 @@ def test_a_killed_search_goes_on_with_the_same_plans(stop: int, polish: bool, tm
         run_search(make_searcher(mixed_task(BOTH), "relaxation", 0, **options), checkpoint, kill)
     resumed = run_search(make_searcher(mixed_task(BOTH), "relaxation", 0, **options), checkpoint)
     assert plans(resumed) == plans(whole)
-    assert [step.proposal.info for step in resumed.steps] == [step.proposal.info for step in whole.steps]
-    assert [step.proposal.score for step in resumed.steps] == [step.proposal.score for step in whole.steps]
+    assert [step.info for step in resumed.trials] == [step.info for step in whole.trials]
+    assert [step.score for step in resumed.trials] == [step.score for step in whole.trials]
 
 
 def test_the_seed_changes_nothing() -> None:
@@ -205,45 +204,58 @@ def test_the_seed_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("searcher", "options", "said"),
     [
-        ({"mode": "budgt"}, "mode='budgt' is not allowed (did you mean 'budget'?); it is one of budget, faithful"),
-        ({"mode": None}, "mode=None is not allowed"),
-        ({"mode": ["budget"]}, "mode=['budget'] is not allowed"),
-        ({"lr": 0.1}, "mode='budget' of relaxation has no option 'lr'; it belongs to mode='faithful'; it has: rounds"),
-        ({"alpha_loss": "validation"}, "no option 'alpha_loss'; it belongs to mode='faithful'"),
-        ({"mode": "faithful", "polish": False}, "no option 'polish'; it belongs to mode='budget'"),
-        ({"mode": "faithful", "rounds": 3}, "no option 'rounds'; it belongs to mode='budget'"),
-        ({"polsh": True}, "no option 'polsh' (did you mean 'polish'?); it has: rounds, iterations, polish"),
-        ({"mode": "faithful", "warmup": 3}, "no option 'warmup' (did you mean 'warm_up'?)"),
-        ({"rounds": 1}, "rounds=1 is not allowed: it is a whole number, at least 2"),
-        ({"rounds": 2.5}, "rounds=2.5 is not allowed"),
-        ({"rounds": True}, "rounds=True is not allowed"),
-        ({"iterations": 0}, "iterations=0 is not allowed: it is a whole number, at least 1"),
-        ({"polish": "no"}, "polish='no' is not allowed"),
-        ({"mode": "faithful", "lowest": 9, "highest": 3}, "lowest=9 and highest=3 leave no candidate rank"),
-        ({"mode": "faithful", "lowest": 0}, "lowest=0 is not allowed: it is a whole number, at least 1"),
-        ({"mode": "faithful", "lowest": 1, "step": 0}, "step=0 is not allowed: it is a whole number, at least 1"),
-        ({"mode": "faithful", "lowest": 1, "shrink": 1}, "shrink=1 is not allowed: it is a number above 1"),
-        ({"mode": "faithful", "lowest": 1, "tied": "yes"}, "tied='yes' is not allowed"),
-        ({"mode": "faithful", "lowest": 9}, "lowest=9 leaves no rank of tucker2 for layer 'conv1', whose largest is 8"),
-        ({"mode": "faithful", "lowest": 1, "iterations": 0}, "iterations=0 is not allowed"),
-        ({"mode": "faithful", "lowest": 1, "lr": 0}, "lr=0 is not allowed: it is a number above 0"),
-        ({"mode": "faithful", "lowest": 1, "lr": math.inf}, "lr=inf is not allowed"),
-        ({"mode": "faithful", "lowest": 1, "momentum": 1}, "momentum=1 is not allowed"),
-        ({"mode": "faithful", "lowest": 1, "precision": "half"}, "precision='half' is not allowed"),
-        ({"mode": "faithful", "lowest": 1, "clip": -1}, "clip=-1 is not allowed"),
-        ({"mode": "faithful", "lowest": 1, "alpha_loss": "train"}, "alpha_loss='train' is not allowed; it is one of"),
         (
-            {"mode": "faithful", "lowest": 1, "alpha_loss": "validation", "batch_size": 1},
+            "relaxation",
+            {"mode": "faithful"},
+            "no option 'mode' any more: the published relaxation is",
+        ),
+        (
+            "relaxation",
+            {"objective": "outputs"},
+            "no option 'objective' any more: the error of the network's outputs",
+        ),
+        ("relaxation_outputs", {"objective": "outputs"}, "no option 'objective' any more"),
+        ("relaxation", {"lr": 0.1}, "Relaxation has no option 'lr'; it has: rounds, iterations, polish"),
+        ("relaxation", {"batch_size": 8}, "Relaxation has no option 'batch_size'; it has: rounds, iterations, polish"),
+        ("ortos", {"rounds": 3}, "Ortos has no option 'rounds'"),
+        (
+            "relaxation",
+            {"polsh": True},
+            "no option 'polsh' (did you mean 'polish'?); it has: rounds, iterations",
+        ),
+        ("ortos", {"warmup": 3}, "no option 'warmup' (did you mean 'warm_up'?)"),
+        ("relaxation", {"rounds": 1}, "rounds=1 is not allowed: it is a whole number, at least 2"),
+        ("relaxation", {"rounds": 2.5}, "rounds=2.5 is not allowed"),
+        ("relaxation", {"rounds": True}, "rounds=True is not allowed"),
+        ("relaxation", {"iterations": 0}, "iterations=0 is not allowed: it is a whole number, at least 1"),
+        ("relaxation", {"polish": "no"}, "polish='no' is not allowed"),
+        ("relaxation_outputs", {"batch_size": 1}, "batch_size=1 is not allowed: it is a whole number, at least 2"),
+        ("ortos", {"lowest": 9, "highest": 3}, "lowest=9 and highest=3 leave no candidate rank"),
+        ("ortos", {"lowest": 0}, "lowest=0 is not allowed: it is a whole number, at least 1"),
+        ("ortos", {"lowest": 1, "step": 0}, "step=0 is not allowed: it is a whole number, at least 1"),
+        ("ortos", {"lowest": 1, "shrink": 1}, "shrink=1 is not allowed: it is a number above 1"),
+        ("ortos", {"lowest": 1, "tied": "yes"}, "tied='yes' is not allowed"),
+        ("ortos", {"lowest": 9}, "lowest=9 leaves no rank of tucker2 for layer 'conv1', whose largest is 8"),
+        ("ortos", {"lowest": 1, "iterations": 0}, "iterations=0 is not allowed"),
+        ("ortos", {"lowest": 1, "lr": 0}, "lr=0 is not allowed: it is a number above 0"),
+        ("ortos", {"lowest": 1, "lr": math.inf}, "lr=inf is not allowed"),
+        ("ortos", {"lowest": 1, "momentum": 1}, "momentum=1 is not allowed"),
+        ("ortos", {"lowest": 1, "precision": "half"}, "precision='half' is not allowed"),
+        ("ortos", {"lowest": 1, "clip": -1}, "clip=-1 is not allowed"),
+        ("ortos", {"lowest": 1, "alpha_loss": "train"}, "alpha_loss='train' is not allowed; it is one of"),
+        (
+            "ortos",
+            {"lowest": 1, "alpha_loss": "validation", "batch_size": 1},
             "batch_size=1 is not allowed: it is a whole number, at least 2",
         ),
     ],
     ids=str,
 )
-def test_a_bad_option_is_one_clear_line(options: dict[str, Any], said: str) -> None:
+def test_a_bad_option_is_one_clear_line(searcher: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        make_searcher(small_task().under(HALF), "relaxation", 0, **options)
+        make_searcher(small_task().under(HALF), searcher, 0, **options)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -251,19 +263,19 @@ def test_a_bad_option_is_one_clear_line(options: dict[str, Any], said: str) -> N
 def test_the_validation_loss_without_data_is_refused_before_anything_runs() -> None:
     task = small_task()
     with pytest.raises(DataError) as caught:
-        make_searcher(
-            Task(task.model, task.space, HALF), "relaxation", 0, mode="faithful", lowest=1, alpha_loss="validation"
-        )
+        make_searcher(Task(task.model, task.space, HALF), "ortos", 0, lowest=1, alpha_loss="validation")
     assert "alpha_loss='validation' needs data, and this task has none" in str(caught.value)
     assert "alpha_loss='reconstruction'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_forms_whose_modes_are_no_ranks_are_refused_by_the_faithful_mode() -> None:
+def test_forms_whose_modes_are_no_ranks_are_refused_by_the_published_method() -> None:
     with pytest.raises(InvalidInputError, match=r"modes that are no ranks \(groups\): take it out of forms"):
-        make_searcher(mixed_task(forms=("svd_grouped",)), "relaxation", 0, mode="faithful", lowest=1)
+        make_searcher(mixed_task(forms=("svd_grouped",)), "ortos", 0, lowest=1)
 
 
-def test_without_data_both_modes_are_built() -> None:
-    for options in ({}, {"mode": "faithful", "lowest": 1}):
-        assert isinstance(make_searcher(mixed_task(), "relaxation", 0, **options), Relaxation)
+def test_without_data_both_are_built_and_the_one_by_outputs_is_refused() -> None:
+    assert isinstance(make_searcher(mixed_task(), "relaxation", 0), Relaxation)
+    assert isinstance(make_searcher(mixed_task(), "ortos", 0, lowest=1), Ortos)
+    with pytest.raises(DataError, match="'relaxation_outputs' needs data, and this task has none"):
+        make_searcher(mixed_task(), "relaxation_outputs", 0)

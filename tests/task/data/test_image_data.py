@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rank_search.errors import DataError
-from rank_search.task.data.image_data import Data, ImageSet
+from rank_search.task import ImageData, ImageSet
 
 
 def images(n: int, *shape: int, seed: int = 0) -> ImageSet:
@@ -21,9 +21,9 @@ def images(n: int, *shape: int, seed: int = 0) -> ImageSet:
     return ImageSet(pixels, torch.arange(n) % 4)
 
 
-def data(n: int = 20, **changes: Any) -> Data:
+def data(n: int = 20, **changes: Any) -> ImageData:
     chosen: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3), "test": images(4), **changes}
-    return Data(images(n), images(6, seed=1), **chosen)
+    return ImageData(images(n), images(6, seed=1), **chosen)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -55,7 +55,7 @@ def test_sets_and_numbers_that_do_not_belong_together_are_refused(changes: dict[
 
 def test_validation_images_of_another_size_are_refused() -> None:
     with pytest.raises(DataError, match=r"validation images are \[3, 8, 8\]"):
-        Data(images(4), images(4, 3, 8, 8), None, (0.5,) * 3, (1.0,) * 3)
+        ImageData(images(4), images(4, 3, 8, 8), None, (0.5,) * 3, (1.0,) * 3)
 
 
 def test_without_test_has_all_but_the_test_set() -> None:
@@ -188,13 +188,13 @@ def test_an_epoch_shows_every_image_once_and_no_batch_is_of_one(n: int, batch_si
     assert found == wanted
 
 
-def normalised(task: Data) -> tuple[Tensor, Tensor]:
+def normalised(task: ImageData) -> tuple[Tensor, Tensor]:
     return task.normalise(task.train.images), task.train.labels
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(20, 1), (20, 0), (1, 8)])
 def test_training_on_single_images_is_refused_at_once(n: int, batch_size: int) -> None:
-    with pytest.raises(DataError, match=f"batches of {batch_size} from {n} images"):
+    with pytest.raises(DataError, match=f"batches of {batch_size} from {n} samples"):
         data(n=n).train_batches(batch_size, generator())
 
 

@@ -1,4 +1,4 @@
-"""Data sets by name: digits, NumPy files, functions of the user, and what is said when something is wrong."""
+"""ImageData sets by name: digits, NumPy files, functions of the user, and what is said when something is wrong."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from sklearn.datasets import load_digits
 
 from rank_search.errors import DataError, InvalidInputError, PluginError, UnknownNameError
-from rank_search.task.data.image_data import Data
+from rank_search.task import ImageData
 from rank_search.task.data.load_data import LOADERS, load_data
 
 STATISTICS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
 
 
-def pooled(data: Data) -> np.ndarray:
+def pooled(data: ImageData) -> np.ndarray:
     assert data.test is not None
     return torch.cat([part.images for part in (data.train, data.validation, data.test)]).numpy()
 
@@ -190,10 +190,10 @@ def test_every_loader_can_be_overridden_in_its_normalisation_and_augmentation() 
 def test_a_function_of_the_user_brings_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data_of_a_user.py").write_text(
         "import torch\n"
-        "from rank_search.task.data.image_data import Data, ImageSet\n"
+        "from rank_search.task import ImageData, ImageSet\n"
         "def load(n):\n"
         "    images = ImageSet(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.arange(n))\n"
-        "    return Data(images, images, None, (0.0,), (1.0,))\n"
+        "    return ImageData(images, images, None, (0.0,), (1.0,))\n"
         "def wrong():\n    return {}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

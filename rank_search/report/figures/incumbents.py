@@ -1,0 +1,112 @@
+"""How fast searches get better: the incumbent's score against the evaluations spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+WIDE_RATIO = 30.0  # from here on, between the largest and the smallest score, the axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A step function over evaluations ``[n]``: mean, least and greatest incumbent score ``[n]`` of ``seeds`` seeds."""
+
+    evaluations: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Incumbents:
+    """The figure of one task and budget.
+
+    Attributes:
+        title: above all.
+        x_label, y_label: of the axes.
+        curves: per searcher that has one.
+        labels: per searcher of ``curves``, in the legend.
+        logarithmic: whether the scores are of many sizes.
+        message: what an empty figure says in the middle; empty if there are curves.
+        notes: sentences below.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Mapping[str, Curve]
+    labels: Mapping[str, str]
+    logarithmic: bool
+    message: str
+    notes: tuple[str, ...]
+
+
+def incumbents(task: str, budget: str, steps: Mapping[str, Sequence[pd.DataFrame]]) -> Incumbents:
+    """The mean over seeds as a line and their range as a band, per searcher.
+
+    Args:
+        task: its name.
+        budget: its text.
+        steps: per searcher, per seed, the steps of its search.
+    """
+    found = {searcher: incumbent_curve(runs) for searcher, runs in steps.items()}
+    curves = {searcher: curve for searcher, curve in found.items() if curve is not None}
+    unscored = [searcher for searcher, curve in found.items() if curve is None]
+    notes = ["Line: mean over seeds; band: least to greatest; marker: end of the search."]
+    if unscored:
+        notes.append(f"No curve, because no evaluation gave a score: {', '.join(unscored)}.")
+    return Incumbents(
+        title=f"{task} at {budget}: progress of the search",
+        x_label="Evaluations spent (count)",
+        y_label="Incumbent score (lower is better)",
+        curves=curves,
+        labels={
+            searcher: searcher
+            if curve.seeds == len(steps[searcher])
+            else f"{searcher} ({curve.seeds} of {len(steps[searcher])} seeds)"
+            for searcher, curve in curves.items()
+        },
+        logarithmic=_are_of_many_sizes(curves.values()),
+        message="" if curves else "No evaluation gave a score.",
+        notes=tuple(notes),
+    )
+
+
+def incumbent_curve(runs: Sequence[pd.DataFrame]) -> Curve | None:
+    """Puts the seeds of one searcher together, or None if none of them has a score after an evaluation.
+
+    The curve starts where every scored seed has an incumbent and ends with the longest seed; a seed that ended earlier
+    keeps its last incumbent, because that is what it would return.
+
+    Args:
+        runs: per seed the steps, as ``read_steps`` gives them.
+    """
+    paths = []
+    longest = 0.0
+    for steps in runs:
+        scores = steps["incumbent_score"].where(np.isfinite(steps["incumbent_score"])).ffill()
+        per_count = scores.loc[steps["evaluations"] > 0].groupby(steps["evaluations"]).last().dropna()
+        if len(per_count):
+            paths.append((per_count.index.to_numpy(dtype=float), per_count.to_numpy(dtype=float)))
+            longest = max(longest, float(steps["evaluations"].max()))
+    if not paths:
+        return None
+    start = max(counts[0] for counts, _ in paths)
+    grid = np.unique(np.concatenate([counts for counts, _ in paths] + [np.array([longest])]))
+    grid = grid[grid >= start]
+    table = np.stack([scores[np.searchsorted(counts, grid, side="right") - 1] for counts, scores in paths])
+    return Curve(grid, table.mean(axis=0), table.min(axis=0), table.max(axis=0), len(paths))
+
+
+def _are_of_many_sizes(curves: Iterable[Curve]) -> bool:
+    every = list(curves)
+    least = min((float(curve.low.min()) for curve in every), default=0.0)
+    return least > 0 and max(float(curve.high.max()) for curve in every) / least > WIDE_RATIO

@@ -1,0 +1,1 @@
+"""Figures drawn with matplotlib, the only place that imports it."""

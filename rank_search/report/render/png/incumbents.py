@@ -1,0 +1,49 @@
+"""Draws how fast searches get better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from rank_search.report.figures.incumbents import Incumbents
+from rank_search.report.render.png.line_frame import line_frame, put_legend, put_note
+from rank_search.report.render.png.palette import Look
+
+
+def draw_incumbents(value: Incumbents, styles: Mapping[str, Look]) -> Figure:
+    """Draws the mean over seeds as a line and their range as a band; the marker is where the search ended.
+
+    Args:
+        value: the figure.
+        styles: a look for every searcher.
+    """
+    figure, axes = line_frame(value.title, x=value.x_label, y=value.y_label)
+    for searcher, curve in value.curves.items():
+        look = styles[searcher]
+        axes.plot(
+            curve.evaluations,
+            curve.mean,
+            color=look.color,
+            linewidth=1.8,
+            drawstyle="steps-post",
+            marker=look.marker,
+            markersize=7,
+            markevery=[-1],
+            label=value.labels[searcher],
+        )
+        if curve.seeds > 1:
+            axes.fill_between(
+                curve.evaluations, curve.low, curve.high, step="post", color=look.color, alpha=0.18, linewidth=0
+            )
+    if value.logarithmic:
+        axes.set_yscale("log")
+    if value.message:
+        axes.text(0.5, 0.5, value.message, transform=axes.transAxes, ha="center", va="center")
+        axes.yaxis.set_major_locator(NullLocator())
+    axes.set_xlim(left=0.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    put_legend(figure)
+    put_note(figure, *value.notes)
+    return figure

@@ -1,0 +1,26 @@
+"""One look per searcher, the same in every picture of a run, told apart without colour vision too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Okabe and Ito (2008), "Color Universal Design": without yellow (too pale on white) and black (the dense net's).
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DENSE_COLOR = "#000000"
+DENSE_FILL = "#DDDDDD"  # of a layer that was left dense
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one searcher is drawn."""
+
+    color: str
+    marker: str
+
+
+def looks(searchers: Iterable[str]) -> dict[str, Look]:
+    """A look for each searcher, by name order; 42 differ in colour or marker, six in colour."""
+    names = sorted(set(searchers))
+    return {name: Look(COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for n, name in enumerate(names)}

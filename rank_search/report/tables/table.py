@@ -1,0 +1,40 @@
+"""A table as a value: columns of text, apart from where and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIDDLE = " ± "
+"""Stands between a mean and the half width of its interval in a cell; a renderer may set these below each other."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        header: one or two lines.
+        cells: one text per row; ``97.8 ± 0.6`` for a mean with its interval.
+        narrow: the same cells in fewer letters, for where there is no room; empty if there is no shorter way.
+        numeric: whether the cells are numbers, which stand at the right and are never shortened.
+    """
+
+    header: str
+    cells: tuple[str, ...]
+    narrow: tuple[str, ...] = ()
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: above it.
+        columns: from the left, each with a cell per row.
+        groups: per row its group; where it changes, a line may be drawn.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    groups: tuple[str, ...]

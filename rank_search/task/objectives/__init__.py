@@ -1,0 +1,1 @@
+"""What is good: one objective a file, each with its loss, its measures and its distance to the dense network."""

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from run_folder import steps
+
+from rank_search.report.figures.incumbents import incumbent_curve, incumbents
+from rank_search.searching import Trial
+
+
+def frames(*runs: list[Trial]) -> list[pd.DataFrame]:
+    return [
+        pd.DataFrame(
+            {
+                "incumbent_score": [math.nan if trial.incumbent is None else trial.incumbent for trial in run],
+                "evaluations": [float(trial.meter["evaluations"]) for trial in run],
+            }
+        )
+        for run in runs
+    ]
+
+
+def test_a_curve_is_the_mean_of_step_functions() -> None:
+    # Seed 0 scores at 1, 2 and 5 evaluations; seed 1 fails at first, scores at 2 and ends at 3.
+    first = steps([8.0, 4.0, 2.0], [1, 2, 5])
+    second = steps([None, 6.0, 7.0], [1, 2, 3])
+    curve = incumbent_curve(frames(first, second))
+    assert curve is not None
+    assert curve.seeds == 2
+    assert curve.evaluations.tolist() == [2, 3, 5]
+    assert curve.mean.tolist() == [5.0, 5.0, 4.0]
+    assert curve.low.tolist() == [4.0, 4.0, 2.0]
+    assert curve.high.tolist() == [6.0, 6.0, 6.0]
+
+
+def test_proposals_that_cost_no_evaluation_count_for_the_evaluation_before() -> None:
+    curve = incumbent_curve(frames(steps([9.0, 5.0, 3.0, 4.0], [0, 1, 1, 2])))
+    assert curve is not None
+    assert curve.evaluations.tolist() == [1, 2]
+    assert curve.mean.tolist() == [3.0, 3.0]
+
+
+def test_searchers_without_a_score_are_named_and_others_end_where_they_end() -> None:
+    runs = {
+        "knapsack": frames(steps([0.1], [0])),
+        "random": frames(steps([3.0, 2.0, 1.0], [1, 2, 3]), steps([None, None, None], [1, 2, 3])),
+        "tpe": frames(steps([3.0, 1.0], [1, 2]), steps([2.0, 1.0], [1, 2])),
+    }
+    figure = incumbents("digits", "macs=0.5", runs)
+    assert [*figure.labels.values()] == ["random (1 of 2 seeds)", "tpe"]
+    assert [curve.evaluations[-1] for curve in figure.curves.values()] == [3, 2]
+    assert figure.notes[-1].endswith("no evaluation gave a score: knapsack.")
+    assert figure.title == "digits at macs=0.5: progress of the search"
+    assert figure.x_label == "Evaluations spent (count)"
+    assert figure.y_label == "Incumbent score (lower is better)"
+    assert figure.message == ""
+    assert not figure.logarithmic
+
+
+def test_scores_of_many_sizes_are_logarithmic_unless_one_is_not_positive() -> None:
+    assert incumbents("t", "macs=0.5", {"tpe": frames(steps([300.0, 2.0], [1, 2]))}).logarithmic
+    assert not incumbents("t", "macs=0.5", {"tpe": frames(steps([300.0, -2.0], [1, 2]))}).logarithmic
+
+
+def test_without_any_score_the_figure_says_so() -> None:
+    figure = incumbents("t", "macs=0.5", {"knapsack": frames(steps([0.1], [0]))})
+    assert figure.curves == {}
+    assert figure.message == "No evaluation gave a score."
+    assert not figure.logarithmic

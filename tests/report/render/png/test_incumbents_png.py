@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+from drawn_texts import all_texts, labels
+
+from rank_search.report.figures.incumbents import Curve, Incumbents
+from rank_search.report.render.png.incumbents import draw_incumbents
+from rank_search.report.render.png.palette import looks
+
+ONE = Curve(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0]), *[np.array([3.0, 2.0, 1.0])] * 2, seeds=1)
+TWO = Curve(np.array([1.0, 2.0]), np.array([2.5, 1.0]), np.array([2.0, 1.0]), np.array([3.0, 1.0]), seeds=2)
+STYLES = looks(["random", "tpe"])
+
+
+def value(curves: dict[str, Curve], logarithmic: bool = False, message: str = "") -> Incumbents:
+    return Incumbents(
+        "Title", "Spent", "Score", curves, {name: f"{name}!" for name in curves}, logarithmic, message, ()
+    )
+
+
+def test_a_curve_is_a_step_line_that_ends_with_a_marker_and_several_seeds_have_a_band() -> None:
+    figure = draw_incumbents(value({"random": ONE, "tpe": TWO}), STYLES)
+    (axes,) = figure.axes
+    assert labels(figure) == ["random!", "tpe!"]
+    assert [line.get_xdata()[-1] for line in axes.lines] == [3, 2]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[3.0, 2.0, 1.0], [2.5, 1.0]]
+    assert {line.get_drawstyle() for line in axes.lines} == {"steps-post"}
+    assert [line.get_markevery() for line in axes.lines] == [[-1], [-1]]
+    assert len(axes.collections) == 1  # one band: a single seed has none
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Spent", "Score")
+    assert axes.get_xlim()[0] == 0.0
+    assert axes.get_yscale() == "linear"
+
+
+def test_scores_of_many_sizes_get_a_logarithmic_axis() -> None:
+    assert draw_incumbents(value({"tpe": TWO}, logarithmic=True), STYLES).axes[0].get_yscale() == "log"
+
+
+def test_without_curves_the_message_stands_in_the_middle() -> None:
+    figure = draw_incumbents(value({}, message="Nothing to see."), STYLES)
+    assert "Nothing to see." in all_texts(figure)
+    assert labels(figure) == []

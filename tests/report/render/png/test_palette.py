@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from rank_search.report.render.png.palette import COLORS, looks
+
+
+def test_colours_differ_for_six_searchers_and_looks_for_more() -> None:
+    styles = looks(f"searcher{n:02}" for n in range(20))
+    assert len({look.color for look in list(styles.values())[:6]}) == len(COLORS) == 6
+    assert len(set(styles.values())) == 20
