@@ -88,7 +88,7 @@ def inspect(
     ] = None,
 ) -> None:
     """Show the rank space of a config's tasks, or of a model: layers, shapes, forms, options, costs, reasons."""
-    from rank_search.report.tables.space_table import print_space
+    from rank_search.report.render.space_table import print_space
 
     console = _console()
     if model is not None:

@@ -27,19 +27,19 @@ PLAN = RankPlan({"conv": Choice("tucker2", (16, 12)), "mix": Choice("cp", (24,))
 def done(task: str, budget: str, searcher: str, seed: int, accuracy: float, **changes: Any) -> Row:
     """A finished cell whose test accuracy is ``accuracy`` and whose validation accuracy is 0.01 higher."""
     measures = (accuracy - 0.1, accuracy + 0.01, accuracy, 0.97, 0.96)
-    return _done(task, budget, searcher, seed, ACCURACY, measures) | changes
+    return _row(task, budget, searcher, seed, ACCURACY, measures) | changes
 
 
 def done_regression(task: str, budget: str, searcher: str, seed: int, rmse: float, **changes: Any) -> Row:
     """A finished cell whose test error is ``rmse``, twice that before the fine-tune, 0.5 more on the validation set."""
-    return _done(task, budget, searcher, seed, RMSE, (2 * rmse, rmse + 0.5, rmse, 1.25, 1.5)) | changes
+    return _row(task, budget, searcher, seed, RMSE, (2 * rmse, rmse + 0.5, rmse, 1.25, 1.5)) | changes
 
 
 def failed(
     task: str, budget: str, searcher: str, seed: int, reason: str, reported: dict[str, str] | None = None
 ) -> Row:
     """A failed cell: what it reports and a reason, no numbers."""
-    row = _named(task, budget, searcher, seed) | (reported or ACCURACY)
+    row = _names(task, budget, searcher, seed) | (reported or ACCURACY)
     return row | {"status": "failed", "reason": reason}
 
 
@@ -74,16 +74,16 @@ def write_run(tmp_path: Path) -> Write:
     return write
 
 
-def _named(task: str, budget: str, searcher: str, seed: int) -> Row:
+def _names(task: str, budget: str, searcher: str, seed: int) -> Row:
     cell = f"{task}-{budget}-{searcher}-{seed}"
     return {"cell": cell, "task": task, "budget": budget, "searcher": searcher, "seed": seed}
 
 
-def _done(
+def _row(
     task: str, budget: str, searcher: str, seed: int, reported: dict[str, str], measures: tuple[float, ...]
 ) -> Row:
     """``measures`` are before, validation, test, and validation and test of the dense network."""
-    row = _named(task, budget, searcher, seed) | reported
+    row = _names(task, budget, searcher, seed) | reported
     row |= {"status": "done", "reason": "", "kept_macs": 0.49, "kept_params": 0.4}
     row |= dict(zip(measured(reported["measure"]), measures, strict=True))
     row |= dict.fromkeys(RESULT_NUMBERS, 0) | {"latency_ms": 1.5, "dense_latency_ms": 2.0, "score": 0.4}

@@ -6,12 +6,19 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = ["space", "task", "searching", "run", "report"]
+FLOORS = ["space", "task", "searching", "records", "run", "report"]
+ROOMS = {
+    "space": ["layers", "forms", "metrics", "tables"],
+    "report": ["figures", "tables", "render"],
+}
+"""Rooms of a floor, each importing only those before it."""
+METHODS = ["batude", "relaxation", "ortos"]
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -32,6 +39,63 @@ def test_a_floor_imports_only_floors_below_it(floor: str) -> None:
         for name in imported(path):
             parts = name.split(".")
             assert parts[:2] not in [["rank_search", other] for other in above], f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(("floor", "room"), [(floor, room) for floor, rooms in ROOMS.items() for room in rooms])
+def test_a_room_imports_only_rooms_before_it(floor: str, room: str) -> None:
+    after = ROOMS[floor][ROOMS[floor].index(room) + 1 :]
+    files = sorted((ROOT / "rank_search" / floor / room).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imported(path):
+            assert name.split(".")[:3] not in [["rank_search", floor, other] for other in after], f"{path}: {name}"
+
+
+def test_the_solver_imports_numpy_and_scipy_only() -> None:
+    files = sorted((ROOT / "rank_search" / "space" / "solver").rglob("*.py"))
+    assert len(files) > 2
+    allowed = ("numpy", "scipy", "rank_search.space.solver", "rank_search.arrays")
+    for path in files:
+        for name in imported(path):
+            inside = name.startswith(allowed) or name.split(".")[0] in sys.stdlib_module_names
+            assert inside, f"{path.name} imports {name}"
+    assert {name.split(".")[0] for name in imported(ROOT / "rank_search" / "arrays.py")} <= {"__future__", "numpy"}
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """Of all modules of the package, at their top level: a topological order exists."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "rank_search").rglob("*.py")
+    }
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {name: {found for found in top_level(path) if found in modules} - {name} for name, path in modules.items()}
+    packages = {name for name, path in modules.items() if path.name == "__init__.py"}
+    for name, found in graph.items():  # a package's door collects its rooms: only what its modules import counts
+        graph[name] = found if name not in packages else set()
+    list(TopologicalSorter(graph).static_order())
+
+
+def top_level(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_imports_another(method: str) -> None:
+    files = sorted((ROOT / "searchers" / method).rglob("*.py"))
+    assert files
+    for path in files:
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level < 2, f"{path.name} imports from beside its package"
+        for name in imported(path):
+            assert not name.startswith("rank_search.searchers"), f"{path.name} imports {name}"
+            assert not name.startswith("rank_search.baselines"), f"{path.name} imports {name}"
 
 
 def test_the_core_imports_no_searcher_and_nothing_but_run_imports_ray_or_mlflow() -> None:

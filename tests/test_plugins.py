@@ -134,10 +134,22 @@ def test_a_class_registered_here_is_found_and_can_be_taken_back(declare: Declare
 def test_a_taken_name_is_refused_whoever_has_it(declare: Declare) -> None:
     shapes = declare(("circle", "shapes_plugin:Circle"))
     shapes.register("mine", Shape)
+
+    class Other(Shape): ...
+
     for name in ("circle", "mine"):
         with pytest.raises(PluginError, match=f"the shape name '{name}' is taken"):
-            shapes.register(name, Shape)
+            shapes.register(name, Other)
     assert shapes.get("circle").__name__ == "Circle"
+    assert shapes.get("mine") is Shape
+
+
+def test_a_class_takes_the_place_of_its_own_earlier_self(declare: Declare) -> None:
+    shapes = declare()
+    made = [type("Mine", (Shape,), {"__module__": "notebook"}) for _ in range(2)]
+    for mine in made:
+        shapes.register("mine", mine)
+    assert shapes.get("mine") is made[1]
 
 
 @pytest.mark.parametrize("wrong", [int, Shape(), "Shape", None, lambda: Shape()])

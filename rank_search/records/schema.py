@@ -61,7 +61,8 @@ def is_number_of_results(column: str) -> bool:
 
 def result_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The columns of ``results.csv`` for these rows, in their order."""
-    found = dict.fromkeys(key for row in rows for key in row)
+    always = ("kept_macs", "kept_params")  # also where every cell failed
+    found = dict.fromkeys(key for row in rows for key in (*always, *row, *measured(row["measure"])))
     kept = [column for column in found if _KEPT.fullmatch(column)]
     measures = [column for column in found if _MEASURED.fullmatch(column)]
     return (

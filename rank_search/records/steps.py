@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from rank_search.errors import RunError
 from rank_search.files import write_text
 from rank_search.records.schema import STEP_NUMBERS, STEP_TEXTS, STEPS_FILE, kept, step_columns
 from rank_search.records.table import numbers, read_table, to_csv
@@ -44,8 +46,12 @@ def read_steps(folder: Path | str, cell: str) -> pd.DataFrame:
     """
     path = Path(folder) / "cells" / cell / STEPS_FILE
     table = read_table(path, (*STEP_TEXTS, *STEP_NUMBERS))
-    for column in (*STEP_NUMBERS, *(name for name in table.columns if name.startswith("kept_"))):
-        table[column] = numbers(table, column, path)
+    for column in table.columns:
+        if column in STEP_NUMBERS or column.startswith("kept_"):
+            table[column] = numbers(table, column, path)
+        elif column not in STEP_TEXTS:
+            with contextlib.suppress(RunError):  # a method may log texts, too
+                table[column] = numbers(table, column, path)
     return table
 
 

@@ -101,35 +101,35 @@ def _figures(folder: Path, task: str, rows: pd.DataFrame, cells: pd.DataFrame) -
     """Those of one task's finished cells."""
     if cells.empty:
         return
-    yield _named(measure_against_cost(task, rows), f"{Measure.of(rows).name}_against_cost", task)
+    yield _figure(measure_against_cost(task, rows), f"{Measure.of(rows).name}_against_cost", task)
     plans = {cell: read_plan(folder, cell) for cell in cells["cell"]}
     largest = largest_ranks(plans.values())
     for budget in largest_first(cells["budget"]):
         of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
         by_searcher = {str(searcher): group for searcher, group in of_budget.groupby("searcher")}
         steps = {name: [read_steps(folder, cell) for cell in group["cell"]] for name, group in by_searcher.items()}
-        yield _named(incumbents(task, budget, steps), "incumbent", task, budget)
+        yield _figure(incumbents(task, budget, steps), "incumbent", task, budget)
         first = {
             f"{name}\nseed {group['seed'].iloc[0]}": plans[group["cell"].iloc[0]] for name, group in by_searcher.items()
         }
-        yield _named(ranks(task, budget, first, largest), "ranks", task, budget)
+        yield _figure(ranks(task, budget, first, largest), "ranks", task, budget)
         for searcher, group in by_searcher.items():
-            yield from _learned(folder, task, budget, searcher, group)
+            yield from _of_traces(folder, task, budget, searcher, group)
 
 
-def _learned(folder: Path, task: str, budget: str, searcher: str, cells: pd.DataFrame) -> Iterator[NamedFigure]:
+def _of_traces(folder: Path, task: str, budget: str, searcher: str, cells: pd.DataFrame) -> Iterator[NamedFigure]:
     """What a searcher learned, each of the first seed whose trace tells enough."""
     traces = [(int(seed), read_trace(folder, cell)) for seed, cell in zip(cells["seed"], cells["cell"], strict=True)]
     for seed, trace in traces:
         if paths := layer_paths(trace):
-            yield _named(rank_paths(task, budget, searcher, seed, paths), "rank_paths", task, budget, searcher)
+            yield _figure(rank_paths(task, budget, searcher, seed, paths), "rank_paths", task, budget, searcher)
             break
     for seed, trace in traces:
         if layers := layer_probabilities(trace):
             figure = probabilities(task, budget, searcher, seed, layers)
-            yield _named(figure, "probabilities", task, budget, searcher)
+            yield _figure(figure, "probabilities", task, budget, searcher)
             break
 
 
-def _named(figure: Figure, *names: str) -> NamedFigure:
+def _figure(figure: Figure, *names: str) -> NamedFigure:
     return NamedFigure("_".join(re.sub(r"[^\w.=,-]", "-", name) for name in names), figure)

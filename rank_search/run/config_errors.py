@@ -10,6 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from rank_search.plugins import nearest
 
+RENAMED = {
+    "images": "samples",
+    "recalibration_images": "recalibration_samples",
+    "calibration_images": "calibration_samples",
+}
+
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """All mistakes in one line, each with the dotted key it is about."""
@@ -17,7 +23,9 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     for item in error.errors():
         where = [part for part in item["loc"] if not str(part).startswith(("function-", "dict["))]
         key = ".".join(map(str, where))
-        if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if item["type"] == "extra_forbidden" and where[-1] in RENAMED:
+            lines.append(f"the key {key!r} is now called {RENAMED[where[-1]]!r}")
+        elif item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             valid = _fields_at(root, where[:-1])
             lines.append(f"unknown key {key!r}{nearest(str(where[-1]), valid)}; valid here: {', '.join(valid)}")
         elif item["type"] == "missing":

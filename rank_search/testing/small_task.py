@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import cache
 
 import torch
 from torch import nn
@@ -67,10 +69,8 @@ class NanTask(CountingTask):
 
 def small_task(kind: type[Task] = CountingTask, tiny: bool = False) -> Task:
     """A task with random weights and images: forms tucker2, cp and svd, or a space of a few dozen plans if ``tiny``."""
+    model, space = _network(tiny)
     generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = SmallNet().eval()
     train, validation = (
         ImageSet(
             torch.randint(0, 256, (count, *IMAGE), dtype=torch.uint8, generator=generator),
@@ -79,12 +79,20 @@ def small_task(kind: type[Task] = CountingTask, tiny: bool = False) -> Task:
         for count in (48, 32)
     )
     data = ImageData(train, validation, None, (0.5,) * 3, (0.25,) * 3)
-    example = torch.zeros(1, *IMAGE)
-    if tiny:
-        space = RankSpace.from_model(model, example, ["tucker2", "svd"], include=["conv1", "linear"])
-    else:
-        space = RankSpace.from_model(model, example, ["tucker2", "cp", "svd"])
-    task = kind(model, space, Budget(macs=0.95), data, Recipe(epochs=1, batch_size=16), recalibration_samples=16)
+    recipe = Recipe(epochs=1, batch_size=16)
+    task = kind(copy.deepcopy(model), space, Budget(macs=0.95), data, recipe, recalibration_samples=16)
     if isinstance(task, CountingTask):
         task.judged = []
     return task
+
+
+@cache
+def _network(tiny: bool) -> tuple[nn.Module, RankSpace]:
+    """The network and its space, whose decompositions all tasks share."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = SmallNet().eval()
+    example = torch.zeros(1, *IMAGE)
+    if tiny:
+        return model, RankSpace.from_model(model, example, ["tucker2", "svd"], include=["conv1", "linear"])
+    return model, RankSpace.from_model(model, example, ["tucker2", "cp", "svd"])

@@ -56,10 +56,27 @@ CASES = {
         {"searchers": "[knapsack, {name: batude, label: mine, options: {rho: 0}}]"},
         r"task 'digits': searcher 'mine': rho=0 is not allowed: it is a number above 0",
     ),
-    "option of the other mode": (
+    "option of another method": (
         {"searchers": "[{name: relaxation, options: {gamma: 0.4}}]"},
-        r"searcher 'relaxation': mode='budget' of relaxation has no option 'gamma'; it belongs to mode='faithful'",
+        r"Relaxation has no option 'gamma'; it has: rounds, iterations, polish",
     ),
+    "option that became a searcher": (
+        {"searchers": "[{name: relaxation, options: {mode: faithful}}]"},
+        r"Relaxation has no option 'mode' any more: the published relaxation is the searcher 'ortos'",
+    ),
+    "key of an earlier spelling": (
+        {DIGITS + "evaluation__recalibration_images": "64"},
+        r"'tasks.digits.evaluation.recalibration_images' is now called 'recalibration_samples'",
+    ),
+    "unknown objective": (
+        {DIGITS + "objective": "clasification"},
+        r"unknown objective 'clasification' \(did you mean 'classification'\?\)",
+    ),
+    "objective that does not fit": (
+        {DIGITS + "objective": "segmentation"},
+        r"task 'digits': the objective Segmentation does not fit: the network's outputs are \[\d+, 10\]",
+    ),
+    "unknown metric": ({DIGITS + "space__metrics": "[byte]"}, r"unknown metric 'byte' \(did you mean 'bytes'\?\)"),
     "pattern without a layer": ({DIGITS + "space__exclude": "[convx]"}, r"exclude pattern 'convx' matches no layer"),
     "budget 0": ({"budgets": "[{macs: 0}]"}, r"budget macs=0 is not allowed"),
     "negative budget": ({"budgets": "[{macs: -0.3}]"}, r"budget macs=-0.3 is not allowed"),

@@ -30,7 +30,7 @@ def render(board: pd.DataFrame, console: Console) -> None:
     texts = comparison(board)
     for table in texts.tables:
         console.print(Text(table.title, style="bold"))
-        console.print(_laid_out(table, console.width), crop=False)
+        console.print(_grid(table, console.width), crop=False)
         console.print()
     for paragraph in texts.legend:
         for line in textwrap.wrap(paragraph, min(LEGEND_WIDTH, console.width)):
@@ -45,7 +45,7 @@ def render(board: pd.DataFrame, console: Console) -> None:
         console.print(Text(f"  {line}"), no_wrap=True, overflow="ellipsis")
 
 
-def _laid_out(table: Table, width: int) -> RichTable:
+def _grid(table: Table, width: int) -> RichTable:
     columns = [replace(column, cells=_below_each_other(column.cells)) for column in table.columns]
     widths, gap = _widths(columns, width)
     if sum(widths) + gap * (len(widths) - 1) > width:

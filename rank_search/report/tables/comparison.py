@@ -80,17 +80,17 @@ def task_table(task: str, rows: pd.DataFrame, measure: Measure) -> Table:
         Column("samples\n(k)", tuple(map(_amount, (rows["samples_forward"] + rows["samples_trained"]) / 1000))),
         Column("search\n(s)", tuple(map(_amount, rows["search_seconds"]))),
     )
-    title = task if usual else f"{task}: {measure.name}{f' in {measure.unit}' if measure.unit else ''}, {_way(measure)}"
+    title = (
+        task
+        if usual
+        else f"{task}: {measure.name}{f' in {measure.unit}' if measure.unit else ''}, {measure.better} is better"
+    )
     return Table(title, columns, tuple(rows["budget"]))
 
 
 def is_usual(measure: Measure) -> bool:
     """Whether readers expect this measure, so that neither title nor headers need its name."""
     return (measure.name, measure.better, measure.unit) == ("accuracy", HIGHER, "%")
-
-
-def _way(measure: Measure) -> str:
-    return f"{measure.better} is better"
 
 
 def _metrics_of(rows: pd.DataFrame) -> list[str]:
@@ -105,14 +105,14 @@ def _legend(measures: Iterable[Measure]) -> tuple[str, ...]:
     in_percent = list(dict.fromkeys(measure.name for measure in every if measure.in_percent))
     listed = ", ".join(names)
     return (
-        f"{_joined(['Kept cost', *in_percent])} in %; time: of a sample in a batch of {LATENCY_BATCH}. "
+        f"{_enumeration(['Kept cost', *in_percent])} in %; time: of a sample in a batch of {LATENCY_BATCH}. "
         f"{listed[:1].upper()}{listed[1:]}: mean ± half width of the 95 % Student-t interval over seeds "
         "(before the fine-tune: mean).",
         "Samples: those the search saw, forward and in training, in thousands.",
     )
 
 
-def _joined(names: Sequence[str]) -> str:
+def _enumeration(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 

@@ -93,7 +93,7 @@ def _row(budget: str, searcher: str, cells: pd.DataFrame, measure: Measure, kept
     return {
         **{"task": task, "budget": budget, "searcher": searcher},
         **{"seeds_done": len(done), "seeds_failed": len(failed)},
-        **_described(measure),
+        **_description(measure),
         **{column: _interval(done, column, where).mean for column in (*kept, *COSTS)},
         "latency_share": float((done["latency_ms"] / done["dense_latency_ms"]).mean()),
         **_with_half_widths(reached),
@@ -110,14 +110,14 @@ def _dense_row(task: str, cells: pd.DataFrame, measure: Measure, kept: Sequence[
     return {
         **{"task": task, "budget": "", "searcher": DENSE},
         **{"seeds_done": reached["validation"].n, "seeds_failed": 0},
-        **_described(measure),
+        **_description(measure),
         **dict.fromkeys((*own, "latency_share"), 1.0),
         **_with_half_widths(reached),
         "failures": (),
     }
 
 
-def _described(measure: Measure) -> dict[str, str]:
+def _description(measure: Measure) -> dict[str, str]:
     return {"measure": measure.name, "better": measure.better, "unit": measure.unit}
 
 

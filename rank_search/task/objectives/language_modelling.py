@@ -19,6 +19,9 @@ IGNORED = -100
 """The target of positions that do not count, as in ``torch.nn.CrossEntropyLoss``."""
 
 
+LARGEST = 700.0  # exp of more is no float
+
+
 class LanguageModelling(Objective):
     """Cross-entropy per token in nats; outputs are logits ``[N, T, V]``.
 
@@ -46,8 +49,7 @@ class LanguageModelling(Objective):
     def measures(self, totals: Totals) -> dict[str, float]:
         count = max(1.0, float(totals["tokens"]))
         loss = float(totals["loss"]) / count
-        perplexity = math.exp(loss) if loss < 700 else math.inf
-        return {"loss": loss, "perplexity": perplexity, "accuracy": float(totals["right"]) / count}
+        return {"loss": loss, "perplexity": math.exp(min(loss, LARGEST)), "accuracy": float(totals["right"]) / count}
 
     def distance(self, outputs: Any, dense_outputs: Any, temperature: float = 1.0) -> Tensor:
         found, wanted = (self.predictions(given).flatten(0, -2) for given in (outputs, dense_outputs))

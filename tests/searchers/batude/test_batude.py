@@ -256,7 +256,7 @@ def test_a_limit_inside_a_period_ends_it_with_a_last_z_step_on_what_was_trained(
     assert result.meter["samples_trained"] == 96
     assert [step.info["epoch"] for step in result.trials] == [0, 2]
     _, cut = run(task_at(limits=Limits(samples_trained=70)), epochs=5, period=2.0, batch_size=16, lr=0.05)
-    assert [step.info["epoch"] for step in cut.steps] == pytest.approx([0, 4 / 3])
+    assert [step.info["epoch"] for step in cut.trials] == pytest.approx([0, 4 / 3])
     assert not same(weights(cut), task_at().model.state_dict())
 
 

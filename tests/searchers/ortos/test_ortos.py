@@ -105,7 +105,7 @@ def test_under_a_budget_that_does_not_bind_the_plan_is_what_p_finds_most_probabl
 def test_what_a_plan_cost_before_it_was_projected_is_the_same_under_every_budget() -> None:
     tight, free = run(task_at(Budget(macs=0.3))), run(task_at(FREE))
     over = 0
-    for one, other in zip(tight.steps, free.steps, strict=True):
+    for one, other in zip(tight.trials, free.trials, strict=True):
         for metric in ("macs", "params"):
             assert one.info[f"free_kept_{metric}"] == other.info[f"free_kept_{metric}"]
         over += one.info["free_kept_macs"] > 0.3
@@ -146,7 +146,7 @@ def test_the_validation_loss_trains_one_batch_per_step_of_the_logits() -> None:
         8 * (58 * done + step) for done in range(2) for step in (38, 58)
     ]
     assert [step.info["probabilities"] for step in result.trials] != [
-        step.info["probabilities"] for step in run(task_at()).steps
+        step.info["probabilities"] for step in run(task_at()).trials
     ]
 
 
@@ -198,7 +198,7 @@ def test_the_seed_draws_the_batches() -> None:
     options = {**SHORT, "alpha_loss": "validation", "batch_size": 8, "iterations": 20}
 
     def said(seed: int) -> list[Any]:
-        return [s.info for s in run_search(make_searcher(task_at(), "relaxation", seed, **options)).steps]
+        return [s.info for s in run_search(make_searcher(task_at(), "ortos", seed, **options)).trials]
 
     assert said(1) == said(1)
     assert said(1) != said(2)
@@ -225,7 +225,7 @@ def test_what_explodes_in_a_later_round_leaves_the_last_plan_and_says_so() -> No
             layers = {layer.name: layer for layer in searcher._engine._round.layers}  # type: ignore[union-attr]
             layers["conv2"].logits.data.fill_(math.nan)
 
-    result = run_search(searcher, after_step=poison)
+    result = run_search(searcher, callback=poison)
     whole = run(task_at())
     assert len(result.trials) == 4
     assert result.gave_up is not None

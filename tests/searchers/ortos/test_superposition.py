@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.running import evaluating
 from rank_search.searchers.ortos.rank_ranges import Candidates, RankRanges, Schedule
 from rank_search.searchers.ortos.superposition import (
     NetworkLoss,
@@ -71,7 +72,8 @@ def network_loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> NetworkLos
             f"{name}.weight": weight_for(model.get_submodule(name), weight).to(torch.float64)
             for name, weight in weights.items()
         }
-        return F.cross_entropy(functional_call(model, replaced, (inputs,)), labels)
+        with evaluating(model), torch.enable_grad():
+            return F.cross_entropy(functional_call(model, replaced, (inputs,)), labels)
 
     return loss
 

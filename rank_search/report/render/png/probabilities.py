@@ -85,7 +85,7 @@ def _draw(axes: Axes, layer: LayerProbabilities, mode: str) -> None:
     start, stop = layer.rounds[0], layer.rounds[-1] + 1
     held = np.searchsorted(layer.rounds, np.arange(start, stop), side="right") - 1
     axes.imshow(
-        _seen(probabilities)[:, held],
+        _visible(probabilities)[:, held],
         cmap=SHADES,
         norm=SCALE,
         origin="lower",
@@ -106,7 +106,7 @@ def _draw(axes: Axes, layer: LayerProbabilities, mode: str) -> None:
     )
 
 
-def _seen(probabilities: FloatArray) -> FloatArray:
+def _visible(probabilities: FloatArray) -> FloatArray:
     """The same image; of a tall one each pixel is the highest of its surroundings in the column, so none is lost."""
     reach = (len(probabilities) - 1) // ROWS_SEEN
     around = np.pad(probabilities, ((reach, reach), (0, 0)))
