@@ -65,7 +65,7 @@ def main() -> None:
     task = rs.Task(model, space, rs.Budget(macs=0.3), data)
     print(f"dense: accuracy {task.validate(model).measures['accuracy']:.1%}")
     for name in ("random", "mutation"):
-        result = rs.search(task, name, rs.Limits(evaluations=32), seed=0)
+        result = rs.search(task, name, rs.Limits(evaluations=24), seed=0)
         best = min((trial for trial in result.trials if trial.score is not None), key=lambda trial: trial.score or 0.0)
         kept = result.cost["macs"] / space.dense_cost["macs"]
         print(f"{name}: loss {best.score:.3f}, accuracy {best.measures['accuracy']:.1%}, {kept:.1%} of the MACs")

@@ -199,18 +199,23 @@ class Config(_Section):
     @model_validator(mode="after")
     def _budgeted_metrics(self) -> Config:
         """Every space counts what the budgets name."""
-        named = [metric for bounds in self.budgets for metric in bounds if metric not in ALWAYS]
-        tasks = {}
-        for name, task in self.tasks.items():
-            own = {metric.name for metric in make_metrics(task.space.metrics)}
-            missing = [metric for metric in dict.fromkeys(named) if metric not in own]
-            space = task.space.model_copy(update={"metrics": [*task.space.metrics, *missing]})
-            tasks[name] = task.model_copy(update={"space": space}) if missing else task
-        return self if tasks == self.tasks else self.model_copy(update={"tasks": tasks})
+        return with_budgeted_metrics(self)
 
     def to_yaml(self) -> str:
         """The whole configuration, defaults spelled out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def with_budgeted_metrics(config: Config) -> Config:
+    """The config whose every space counts what the budgets name."""
+    named = [metric for bounds in config.budgets for metric in bounds if metric not in ALWAYS]
+    tasks = {}
+    for name, task in config.tasks.items():
+        own = {metric.name for metric in make_metrics(task.space.metrics)}
+        missing = [metric for metric in dict.fromkeys(named) if metric not in own]
+        space = task.space.model_copy(update={"metrics": [*task.space.metrics, *missing]})
+        tasks[name] = task.model_copy(update={"space": space}) if missing else task
+    return config if tasks == config.tasks else config.model_copy(update={"tasks": tasks})
 
 
 def load_config(source: str | Path, settings: list[str] | None = None) -> Config:

@@ -14,7 +14,7 @@ from rank_search.plugins import nearest
 from rank_search.records.schema import CHECKPOINT_FILE
 from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import expand
-from rank_search.run.config import Config, SearcherConfig
+from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
@@ -57,6 +57,7 @@ def run_single(
             "seeds": [seed],
         }
     )
+    one = with_budgeted_metrics(one)
     check_searchers(one)
     (cell,) = expand(one)
     with storage_errors(output):

@@ -11,27 +11,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from rank_search.arrays import FloatArray
 from rank_search.errors import DataError, InvalidInputError
 from rank_search.nests import Nest, call, moved
 from rank_search.running import device_of, evaluating
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
-from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.task.batch import Batch
 from rank_search.task.data.data import Data
 from rank_search.task.evaluation import Evaluation, validate, with_dense
 from rank_search.task.latency import LATENCY_BATCH, latencies
 from rank_search.task.meter import Limits, Meter
+from rank_search.task.mixed_network import MixedNetwork
 from rank_search.task.networks.weights import check_finite
 from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
 from rank_search.task.recipe import Recipe, task_loss, train
-from rank_search.task.repair.recalibration import BatchNorm, has_running_statistics, recalibrate
+from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
 
 RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
-CHECKED = 2  # samples on which the objective is tried against the network's outputs
+CHECKED = 32  # samples on which the objective is tried against the network's outputs
 
 
 class Task:
@@ -89,7 +88,7 @@ class Task:
         self._subsets: tuple[Any, Any] | None = None
         self._used: set[tuple[str, str]] = set()
         self._has_norms = has_running_statistics(model)
-        self._mixing: dict[bool, nn.Module] = {}
+        self._mixed = MixedNetwork(model)
         self._lock = threading.RLock()
         self.meter = Meter()
         self._check_objective()
@@ -218,16 +217,7 @@ class Task:
 
     def outputs_with(self, weights: Mapping[str, Tensor], inputs: Nest, batch_statistics: bool = False) -> Any:
         """The dense network's outputs with some weights replaced, differentiable in them (see :class:`Oracles`)."""
-        model = self._mixed_model(batch_statistics)
-        replaced = {}
-        for name, weight in weights.items():
-            module = model.get_submodule(name)
-            dense = module.weight
-            assert isinstance(dense, Tensor)
-            replaced[f"{name}.weight"] = weight_for(module, weight).to(dense)
-        if isinstance(inputs, Mapping):
-            return functional_call(model, replaced, (), dict(inputs))
-        return functional_call(model, replaced, tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,))
+        return self._mixed.outputs(weights, inputs, batch_statistics)
 
     def loss(self, model: nn.Module, batch: Batch, distill_weight: float = 0.0) -> Tensor:
         """The objective's loss of a network, distilled from the dense one (see :class:`Oracles`)."""
@@ -379,16 +369,6 @@ class Task:
             batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
             recalibrate(compressed, dense, (batch.inputs for batch in batches))
         return compressed.eval()
-
-    def _mixed_model(self, batch_statistics: bool) -> nn.Module:
-        """A frozen copy in evaluation mode; with ``batch_statistics`` its batch norms use those of the batch."""
-        if batch_statistics not in self._mixing:
-            model = copy.deepcopy(self.model).eval().requires_grad_(False)
-            for module in model.modules():
-                if batch_statistics and isinstance(module, BatchNorm):
-                    module.train()
-            self._mixing[batch_statistics] = model
-        return self._mixing[batch_statistics]
 
     def _calibration_samples(self, plan: RankPlan) -> int:
         """Samples that recalibration of this plan's network runs; the dense network keeps its own statistics."""

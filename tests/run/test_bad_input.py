@@ -76,7 +76,10 @@ CASES = {
         {DIGITS + "objective": "segmentation"},
         r"task 'digits': the objective Segmentation does not fit: the network's outputs are \[\d+, 10\]",
     ),
-    "unknown metric": ({DIGITS + "space__metrics": "[byte]"}, r"unknown metric 'byte' \(did you mean 'bytes'\?\)"),
+    "unknown extra metric": (
+        {DIGITS + "space__metrics": "[byte]"},
+        r"unknown metric 'byte' \(did you mean 'bytes'\?\)",
+    ),
     "pattern without a layer": ({DIGITS + "space__exclude": "[convx]"}, r"exclude pattern 'convx' matches no layer"),
     "budget 0": ({"budgets": "[{macs: 0}]"}, r"budget macs=0 is not allowed"),
     "negative budget": ({"budgets": "[{macs: -0.3}]"}, r"budget macs=-0.3 is not allowed"),

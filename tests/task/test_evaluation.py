@@ -8,7 +8,7 @@ import torch
 from tiny_task import TinyNet, tiny_data, tiny_net
 from torch import Tensor, nn
 
-from rank_search.errors import EvaluationError
+from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.task import ImageData, ImageSet
 from rank_search.task.evaluation import BATCH, validate
 from rank_search.task.objectives.classification import Classification
@@ -70,9 +70,16 @@ def test_outputs_that_are_not_finite_are_an_error(value: float) -> None:
         validate(net, data, data.validation, Classification())
 
 
-def test_a_network_with_too_few_outputs_or_of_another_shape_is_an_error_of_one_line() -> None:
+def test_a_network_of_another_shape_is_an_error_of_one_line() -> None:
     data = tiny_data()
-    for net in (linear_net(classes=2), nn.Sequential(nn.Flatten(), nn.Linear(7, 3))):
-        with pytest.raises(EvaluationError, match="the network cannot be validated: ") as caught:
-            validate(net, data, data.validation, Classification())
-        assert "\n" not in str(caught.value)
+    with pytest.raises(EvaluationError, match="the network cannot be validated: RuntimeError: ") as caught:
+        validate(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)), data, data.validation, Classification())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_too_few_outputs_does_not_fit_and_the_error_says_the_label_and_the_classes() -> None:
+    data = tiny_data()
+    with pytest.raises(
+        InvalidInputError, match=r"a target is 2, and the network's outputs \[30, 2\] stand for .* 0 to 1"
+    ):
+        validate(linear_net(classes=2), data, data.validation, Classification())

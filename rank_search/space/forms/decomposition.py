@@ -66,11 +66,11 @@ class Decomposition(ABC):
 
     def params(self, layer: Layer, ranks: IntArray) -> IntArray:
         """Weights of the factors without bias, ``[n]``."""
-        return factor_shapes.params(layer, self.factor_shapes(layer, ranks))
+        return factor_shapes.params(layer, self._shapes(layer, ranks))
 
     def macs(self, layer: Layer, ranks: IntArray) -> IntArray:
         """Multiply-adds of the factors for one sample, ``[n]``."""
-        return factor_shapes.macs(layer, self.factor_shapes(layer, ranks))
+        return factor_shapes.macs(layer, self._shapes(layer, ranks))
 
     @abstractmethod
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
@@ -85,8 +85,17 @@ class Decomposition(ABC):
 
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
         """The factorised module with weights on the meta device, geometry taken from the dense ``module``."""
-        shapes = self.factor_shapes(Layer.of("", module), np.array([ranks], dtype=np.int64))
+        shapes = self._shapes(Layer.of("", module), np.array([ranks], dtype=np.int64))
         return LowRank(Choice(self.name, ranks), factor_shapes.modules(module, shapes))
+
+    def _shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
+        shapes = self.factor_shapes(layer, ranks)
+        if layer.kind == "linear" and any(np.any(np.asarray(shape.groups) != 1) for shape in shapes):
+            raise InvalidInputError(
+                f"the form {self.name!r} has factors in groups in the linear layer {layer.name!r}: linear layers have "
+                "no groups; say so in why_not"
+            )
+        return shapes
 
 
 decompositions: Registry[Decomposition] = Registry("rank_search.decompositions", "form", lambda: Decomposition)

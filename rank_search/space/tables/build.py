@@ -129,7 +129,9 @@ def _table(
         raise WeightsError(
             f"layer {layer.name!r} holds {int((~weight.isfinite()).sum())} weights that are NaN or infinite"
         )
-    whitening = None
+    options = LayerOptions(fitting, LayerWeight(layer, weight, cache), multiple_of, metrics)
+    if len(options) < 2:
+        return f"no {' or '.join(form.name for form in fitting)} is cheaper than the dense layer"
     if covariances is not None:
         if layer.name not in covariances:
             raise CovarianceError(
@@ -137,9 +139,5 @@ def _table(
                 "batches) on this model"
             )
         whitening = Whitening.of(layer.name, covariances[layer.name], layer.groups, layer.group_channels[1])
-    options = LayerOptions(fitting, LayerWeight(layer, weight, cache, whitening), multiple_of, metrics)
-    return (
-        options
-        if len(options) > 1
-        else f"no {' or '.join(form.name for form in fitting)} is cheaper than the dense layer"
-    )
+        options.weight = LayerWeight(layer, weight, cache, whitening)
+    return options

@@ -13,7 +13,7 @@ from rank_search.task.objectives.softened import softened_divergence
 
 
 class Classification(Objective):
-    """Cross-entropy in nats and accuracy; outputs are logits ``[N, C]``, targets int64 ``[N]``."""
+    """Cross-entropy in nats and accuracy; outputs are logits ``[N, C]``, targets whole numbers ``[N]``."""
 
     measure: ClassVar[str] = "accuracy"
 
@@ -39,4 +39,6 @@ class Classification(Objective):
         logits, labels = self.predictions(outputs), self.targets(batch)
         if logits.ndim != 2 or labels.ndim != 1 or len(logits) != len(labels) or not is_whole(labels):
             raise self.misfit(logits, labels, "logits [N, classes] and int64 labels [N]")
+        labels = labels.long()
+        self.check_classes(logits, labels)
         return logits, labels

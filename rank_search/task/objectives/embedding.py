@@ -40,4 +40,6 @@ class Embedding(Objective):
         found, wanted = self.predictions(outputs), predictions(dense_outputs)
         if found.shape != wanted.shape or found.ndim < 2:
             raise self.misfit(found, wanted, "equal shapes [N, ...]: the targets are the dense network's outputs")
-        return cosine_similarity(found.flatten(1), wanted.flatten(1), dim=1)
+        found, wanted = found.flatten(1), wanted.flatten(1)
+        both_zero = (found == 0).all(1) & (wanted == 0).all(1)
+        return cosine_similarity(found, wanted, dim=1).masked_fill(both_zero, 1.0)

@@ -36,7 +36,10 @@ class LanguageModelling(Objective):
     needs_targets: ClassVar[bool] = False
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        return cross_entropy(*self._pair(outputs, batch), ignore_index=IGNORED)
+        logits, tokens = self._pair(outputs, batch)
+        if bool((tokens == IGNORED).all()):
+            return logits.sum() * 0.0  # no token counts
+        return cross_entropy(logits, tokens, ignore_index=IGNORED)
 
     def totals(self, outputs: Any, batch: Batch) -> Totals:
         logits, tokens = self._pair(outputs, batch)
@@ -61,7 +64,9 @@ class LanguageModelling(Objective):
         tokens = self.targets(batch) if batch.targets is not None else _next_tokens(batch)
         if logits.ndim != 3 or logits.shape[:2] != tokens.shape or not is_whole(tokens):
             raise self.misfit(logits, tokens, "logits [N, T, vocabulary] and int64 tokens [N, T]")
-        return logits.flatten(0, 1), tokens.flatten()
+        logits, tokens = logits.flatten(0, 1), tokens.long().flatten()
+        self.check_classes(logits, tokens, IGNORED)
+        return logits, tokens
 
 
 def _next_tokens(batch: Batch) -> Tensor:

@@ -102,6 +102,21 @@ class Objective(ABC):
             f"({_dtype(found)}) and the targets {list(targets.shape)} ({_dtype(targets)}); expected {expected}"
         )
 
+    def check_classes(self, logits: Tensor, labels: Tensor, ignored: int | None = None) -> None:
+        """Compares whole-number targets with the classes ``C`` of logits ``[N, C, ...]``.
+
+        Raises:
+            InvalidInputError: if one is outside of 0 .. C - 1 and not the ignored one.
+        """
+        wrong = (labels < 0) | (labels >= logits.shape[1])
+        if ignored is not None:
+            wrong &= labels != ignored
+        if bool(wrong.any()):
+            raise InvalidInputError(
+                f"the objective {type(self).__name__} does not fit: a target is {int(labels[wrong][0])}, and the "
+                f"network's outputs {list(logits.shape)} stand for the classes 0 to {logits.shape[1] - 1}"
+            )
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 

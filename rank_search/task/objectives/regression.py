@@ -50,10 +50,10 @@ class Regression(Objective):
         return mse_loss(self.predictions(outputs), self.predictions(dense_outputs))
 
     def _pair(self, outputs: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        found, wanted = self.predictions(outputs), self.targets(batch)
+        found, wanted = given = self.predictions(outputs), self.targets(batch)
         one = found.ndim == 1 or (found.ndim == 2 and found.shape[1] == 1)
         if one and (wanted.ndim == 1 or (wanted.ndim == 2 and wanted.shape[1] == 1)):
             found, wanted = found.reshape(-1, 1), wanted.reshape(-1, 1)
         if found.shape != wanted.shape or found.ndim < 2:
-            raise self.misfit(found, wanted, "equal shapes")
+            raise self.misfit(*given, "equal shapes")
         return found, wanted.to(found.dtype)

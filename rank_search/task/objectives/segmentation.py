@@ -33,6 +33,8 @@ class Segmentation(Objective):
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         logits, labels = self._pair(outputs, batch)
+        if bool((labels == self._ignore).all()):
+            return logits.sum() * 0.0  # no pixel counts
         return cross_entropy(logits, labels, ignore_index=self._ignore)
 
     def totals(self, outputs: Any, batch: Batch) -> Totals:
@@ -59,4 +61,6 @@ class Segmentation(Objective):
         fits = logits.ndim >= 3 and labels.shape == (len(logits), *logits.shape[2:])
         if not fits or not is_whole(labels):
             raise self.misfit(logits, labels, "logits [N, classes, *pixels] and int64 labels [N, *pixels]")
-        return logits, labels.long()
+        labels = labels.long()
+        self.check_classes(logits, labels, self._ignore)
+        return logits, labels

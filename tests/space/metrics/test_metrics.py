@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from io import StringIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rank_search
 from rank_search.errors import BudgetError, InfeasibleBudgetError, InvalidInputError, OverBudgetError, UnknownNameError
+from rank_search.plugins import Registry
 from rank_search.report.render.space_table import print_space
 from rank_search.space import Budget, RankPlan, RankSpace
 from rank_search.space.metrics.bytes import Bytes
@@ -250,16 +250,14 @@ def test_measuring_leaves_a_network_as_it_was() -> None:
 
 
 @pytest.fixture(params=["object", "path", "entry point"])
-def spec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def spec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The toy, given in each of the ways that there are."""
     if request.param == "entry point":
         group = "rank_search.metrics"
-        mine = EntryPoint("energy", "test_metrics:Energy", group)
-        monkeypatch.setattr(
-            "rank_search.plugins.entry_points",
-            lambda group: [*entry_points(group=group), *([mine] if group == "rank_search.metrics" else [])],
-        )
-    yield {"object": Energy(), "path": "test_metrics:Energy", "entry point": "energy"}[request.param]
+        declared = [*entry_points(group=group), EntryPoint("energy", "test_metrics:Energy", group)]
+        monkeypatch.setattr("rank_search.plugins.entry_points", lambda group: declared)
+        monkeypatch.setattr("rank_search.space.metrics.metric.metrics", Registry(group, "metric", lambda: Metric))
+    return {"object": Energy(), "path": "test_metrics:Energy", "entry point": "energy"}[request.param]
 
 
 def test_the_default_columns_are_params_and_macs() -> None:
@@ -348,7 +346,8 @@ def test_projected_and_random_plans_keep_a_strangers_budget(spec: Any) -> None:
 
 @pytest.mark.parametrize("searcher", ["tpe", "random", "uniform", "relaxation", "batude"])
 def test_every_kind_of_searcher_keeps_a_strangers_budget(searcher: str) -> None:
-    net, options = tiny_net(), {"epochs": 1} if searcher == "batude" else {}
+    net = tiny_net()
+    options: dict[str, Any] = {"epochs": 1} if searcher == "batude" else {}
     space = RankSpace.from_model(net, EXAMPLE, metrics=[Energy(), "bytes"])
     budget = Budget(energy=0.6, bytes=0.6)
     task = Task(net, space, budget, tiny_data(), SHORT)
