@@ -77,7 +77,7 @@ def test_a_network_of_another_shape_is_an_error_of_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_with_too_few_outputs_does_not_fit_and_the_error_says_the_label_and_the_classes() -> None:
+def test_a_network_with_too_few_outputs_does_not_fit_and_the_label_is_said() -> None:
     data = tiny_data()
     with pytest.raises(
         InvalidInputError, match=r"a target is 2, and the network's outputs \[30, 2\] stand for .* 0 to 1"
