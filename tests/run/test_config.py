@@ -100,4 +100,10 @@ def test_a_task_name_becomes_a_folder_name(small_config: Callable[..., Path]) ->
 def test_the_documented_config_is_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "configs.md").read_text().split("```yaml\n")[1].split("```")[0]
     config = Config.model_validate(yaml.safe_load(text))
-    assert [searcher.title for searcher in config.searchers] == ["knapsack", "tpe-warm"]
+    assert [searcher.title for searcher in config.searchers] == [
+        "knapsack",
+        "tpe-warm",
+        "tpe-2",
+        "relaxation_outputs",
+        "ortos",
+    ]

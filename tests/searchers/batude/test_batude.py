@@ -18,6 +18,7 @@ from rank_search.errors import DataError, InfeasibleBudgetError, InvalidInputErr
 from rank_search.searchers.batude import split_variables
 from rank_search.searchers.batude.batude import Batude
 from rank_search.searching import SearchResult, make_searcher, run_search
+from rank_search.task import Batch
 from rank_search.task.meter import Limits
 from rank_search.task.networks.weights import load_weights
 from rank_search.testing import small_task
@@ -198,11 +199,11 @@ def test_a_loss_that_becomes_nan_ends_it_with_the_last_good_state(caplog: pytest
     assert data is not None
     good, served = task.train_batches, 0
 
-    def poisoned(*arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    def poisoned(*arguments: Any, **options: Any) -> Iterator[Batch]:
         nonlocal served
         for inputs, labels in good(*arguments, **options):
             served += 1
-            yield (inputs * math.nan if served == 8 else inputs), labels
+            yield Batch(inputs * math.nan if served == 8 else inputs, labels)
 
     task.train_batches = poisoned  # type: ignore[method-assign]
     _, result = run(task, epochs=4, batch_size=16, lr=0.1)

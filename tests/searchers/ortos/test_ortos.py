@@ -222,7 +222,7 @@ def test_what_explodes_in_a_later_round_leaves_the_last_plan_and_says_so() -> No
     def poison(step: Any) -> None:
         if step.number == 3:  # in the middle of round 2
             assert isinstance(searcher, Ortos)
-            layers = {layer.name: layer for layer in searcher._engine._round.layers}  # type: ignore[union-attr]
+            layers = {layer.name: layer for layer in searcher._round.layers}  # type: ignore[union-attr]
             layers["conv2"].logits.data.fill_(math.nan)
 
     result = run_search(searcher, callback=poison)
