@@ -9,7 +9,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/rank-search bench configs/quickstart.yaml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests with every dependency at the lowest version that pyproject.toml allows.
 test-lowest: $(LOWEST)/.installed-dev

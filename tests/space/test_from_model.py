@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rank_search.errors import InvalidInputError, LayerSelectionError, UnknownNameError, WeightsError
 from rank_search.space import Choice, RankPlan, RankSpace, register_decomposition
+from rank_search.space.forms.decomposition import decompositions
 from rank_search.space.forms.svd import SVD
 from rank_search.space.layers.layer import Layer
 
@@ -218,8 +219,11 @@ def test_a_space_builds_with_the_options_its_forms_were_given() -> None:
             return super().candidates(layer)[: self._top]
 
     register_decomposition("narrow")(Narrow)
-    model = nn.Sequential(nn.Linear(9, 8))
-    space = RankSpace.from_model(model, torch.randn(1, 9), forms=[{"narrow": {"top": 2}}])
-    assert [len(options) for options in space.layers] == [3]
-    small = space.compress(model, space.plan(np.array([2])))
-    assert small(torch.randn(3, 9)).shape == (3, 8)
+    try:
+        model = nn.Sequential(nn.Linear(9, 8))
+        space = RankSpace.from_model(model, torch.randn(1, 9), forms=[{"narrow": {"top": 2}}])
+        assert [len(options) for options in space.layers] == [3]
+        small = space.compress(model, space.plan(np.array([2])))
+        assert small(torch.randn(3, 9)).shape == (3, 8)
+    finally:
+        decompositions.unregister("narrow")
