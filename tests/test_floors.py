@@ -21,8 +21,10 @@ ROOMS = {
 METHODS = ["batude", "relaxation", "ortos"]
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(path: Path, anywhere: bool = True) -> Iterator[str]:
+    """What a file imports: anywhere in it, or at its top level only."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if anywhere else tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -68,20 +70,14 @@ def test_no_import_goes_in_a_circle() -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "rank_search").rglob("*.py")
     }
     modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
-    graph = {name: {found for found in top_level(path) if found in modules} - {name} for name, path in modules.items()}
+    graph = {
+        name: {found for found in imported(path, anywhere=False) if found in modules} - {name}
+        for name, path in modules.items()
+    }
     packages = {name for name, path in modules.items() if path.name == "__init__.py"}
     for name, found in graph.items():  # a package's door collects its rooms: only what its modules import counts
         graph[name] = found if name not in packages else set()
     list(TopologicalSorter(graph).static_order())
-
-
-def top_level(path: Path) -> Iterator[str]:
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rank_search.errors import RunError
+from rank_search.task.meter import COUNTS
 from rank_search.task.objectives.objective import Objective
 
 VERSION = 2
@@ -19,8 +20,6 @@ VERSION = 2
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
 RESULT_FILE, CHECKPOINT_FILE = "result.json", "search.safetensors"
-
-COUNTS = ("evaluations", "samples_forward", "samples_trained", "decompositions")
 
 RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason", "measure", "better", "unit")
 """Texts of a row of ``results.csv``. ``measure`` is the reported one, ``better`` is ``higher`` or ``lower``, ``unit``
