@@ -7,6 +7,9 @@ to do.
 
 from __future__ import annotations
 
+import os
+import traceback
+
 
 class RankSearchError(Exception):
     """Base of all errors raised by rank-search; the command line prints it as one line and exits with code 2."""
@@ -86,3 +89,29 @@ class StorageError(OperationError):
 
 class TrackingError(OperationError):
     """The MLflow tracking server cannot be reached or refused a request."""
+
+
+def told(error: BaseException) -> str:
+    """An error of code that is not ours in one line: its class, what it says, and where it was raised.
+
+    Where is the last place in code that is neither torch's nor ours: the user's network, searcher or data.
+    """
+    said = " ".join(str(error).split())
+    line = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    place = _place(error)
+    return f"{line} ({place})" if place else line
+
+
+def _place(error: BaseException) -> str | None:
+    """``file:line in function`` of the deepest frame of the user's code."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__", ""))
+        name = frame.f_code.co_filename
+        installed = module.partition(".")[0] in _NOT_THE_USERS or "site-packages" in name or name.startswith("<frozen")
+        if not installed:
+            found = f"{os.path.basename(name)}:{line} in {frame.f_code.co_name}"
+    return found
+
+
+_NOT_THE_USERS = {"rank_search", "torch", "contextlib", "threading", "functools", "copy", "concurrent"}

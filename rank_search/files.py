@@ -79,14 +79,43 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a safetensors file; ``metadata`` travels in its header, so one rename makes both visible."""
+    """Writes a safetensors file; ``metadata`` travels in its header, so one rename makes both visible.
+
+    Raises:
+        InvalidInputError: if something is no dense tensor that the format has; nothing is written then.
+        StorageError
+    """
     from safetensors.torch import save
+
+    for key, tensor in tensors.items():
+        reason = why_not_stored(tensor)
+        if reason is not None:
+            raise InvalidInputError(f"{path}: {key!r} is {reason}; only dense tensors are stored")
 
     content = save(
         {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()},
         dict(metadata) if metadata else None,
     )
     write_atomically(path, lambda temporary: _write_bytes(temporary, content))
+
+
+def why_not_stored(value: Any) -> str | None:
+    """Why a safetensors file cannot hold a value; None if it can."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}, no tensor"
+    if type(value) not in (torch.Tensor, torch.nn.Parameter):
+        return f"a {type(value).__name__}, no plain tensor"
+    if value.is_quantized:
+        return "a quantised tensor"
+    if value.layout != torch.strided:
+        return f"a {str(value.layout).removeprefix('torch.')} tensor"
+    if value.is_meta:
+        return "on the meta device: it has no values"
+    if value.dtype in (torch.complex128, torch.complex32):
+        return f"of dtype {str(value.dtype).removeprefix('torch.')}"
+    return None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
-from rank_search.errors import PlanError, WeightsError
-from rank_search.files import read_json, read_tensors, write_tensors, write_text
+from rank_search.copying import copy_network
+from rank_search.errors import InvalidInputError, PlanError, WeightsError
+from rank_search.files import read_json, read_tensors, why_not_stored, write_tensors, write_text
 from rank_search.plugins import nearest
 from rank_search.space.forms.decomposition import Decomposition, decomposition
 from rank_search.space.forms.low_rank import LowRank
@@ -31,7 +31,9 @@ def compress(model: nn.Module, plan: RankPlan) -> nn.Module:
 
     Raises:
         PlanError: if the plan is not one for this model, or a rank is impossible.
+        InvalidInputError: if the model is compressed already, or cannot be copied.
     """
+    refuse_compressed(model)
     refused = unreplaceable(model)
 
     def build(name: str, choice: Choice, module: nn.Module) -> LowRank:
@@ -60,7 +62,7 @@ def replace_layers(model: nn.Module, plan: RankPlan, build: Callable[[str, Choic
         if choice != DENSE:
             low_rank = build(name, choice, module).train(module.training)
             memo[id(module)] = low_rank  # so that deepcopy does not copy the weights that are replaced
-    return copy.deepcopy(model, memo)
+    return copy_network(model, memo)
 
 
 def uninitialised(name: str, choice: Choice, module: nn.Module) -> LowRank:
@@ -71,7 +73,23 @@ def uninitialised(name: str, choice: Choice, module: nn.Module) -> LowRank:
     """
     assert isinstance(module.weight, Tensor)
     low_rank = _checked_form(name, choice, module).skeleton(module, choice.ranks)
-    return low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)
+    low_rank.to_empty(device=module.weight.device).to(module.weight.dtype)
+    low_rank.freeze_like(module)
+    return low_rank
+
+
+def refuse_compressed(model: nn.Module) -> None:
+    """Says so if the network was compressed before: plans name layers of a dense one.
+
+    Raises:
+        InvalidInputError
+    """
+    plan = plan_of(model)
+    if len(plan):
+        raise InvalidInputError(
+            f"{type(model).__name__} is compressed already ({len(plan)} layers, {next(iter(plan))!r} first), and plans "
+            "are of dense networks: search on the dense network, with the smaller budget"
+        )
 
 
 def _checked_form(name: str, choice: Choice, module: nn.Module) -> Decomposition:
@@ -100,12 +118,29 @@ def save(compressed: nn.Module, folder: str | Path) -> Path:
 
     Raises:
         StorageError: if the folder cannot be written.
+        WeightsError: if the network has state that a file of tensors cannot hold; nothing is written then.
     """
     folder = Path(folder)
+    check_saveable(compressed)
     plan = plan_of(compressed)
     write_tensors(folder / WEIGHTS_FILE, compressed.state_dict(), {"plan": plan.to_json()})
     write_text(folder / PLAN_FILE, plan.to_json())
     return folder
+
+
+def check_saveable(model: nn.Module) -> None:
+    """Says so if a network has state that :func:`save` cannot write.
+
+    Raises:
+        WeightsError: naming it.
+    """
+    for key, value in model.state_dict().items():
+        reason = why_not_stored(value)
+        if reason is not None:
+            raise WeightsError(
+                f"{type(model).__name__} cannot be saved: {key!r} of its state is {reason}; networks are saved as "
+                "dense tensors: keep it dense, or out of the state (register_buffer(..., persistent=False))"
+            )
 
 
 def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
@@ -129,7 +164,7 @@ def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
     model = replace_layers(factory(), plan, uninitialised)
     try:
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except Exception as error:  # a module's own loading may raise anything
         reason = " ".join(str(error).split())
         raise WeightsError(f"{folder / WEIGHTS_FILE} does not fit this model and its plan: {reason}") from None
     return model.eval()

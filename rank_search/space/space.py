@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError
-from rank_search.nests import Nest
+from rank_search.nests import Nest, mapped
 from rank_search.plugins import nearest
 from rank_search.space.budget import Budget
-from rank_search.space.compress import replace_layers
+from rank_search.space.compress import refuse_compressed, replace_layers
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.layers.factor_cache import FactorCache
 from rank_search.space.layers.layer import KINDS
@@ -22,6 +23,7 @@ from rank_search.space.layers.selection import select
 from rank_search.space.layers.trace import trace
 from rank_search.space.metrics.metric import Metric, MetricSpec, checked_number, make_metrics
 from rank_search.space.plan import Choice, RankPlan
+from rank_search.space.replaceable import why_not_replaceable
 from rank_search.space.solver.knapsack import Solution, improve, solve
 from rank_search.space.tables import moves
 from rank_search.space.tables.build import FormSpec, build_tables, forms_without_layer, make_forms
@@ -40,6 +42,8 @@ class RankSpace:
         metric_names: their names.
         dense_cost: cost of the whole dense network per metric.
         fixed_cost: the part of it that no plan changes.
+        sample: the input that fixes the costs, one sample; None if the space was not built from a model.
+        not_counted: operators that the network runs and of which no multiply-adds are known: they are in no cost.
     """
 
     def __init__(
@@ -48,12 +52,15 @@ class RankSpace:
         skipped: Mapping[str, str],
         metrics: Sequence[Metric],
         fixed_cost: Mapping[str, int],
+        sample: Nest = None,
+        not_counted: Sequence[str] = (),
     ) -> None:
         self.layers = tuple(layers)
         self.skipped = dict(skipped)
         self.metrics = tuple(metrics)
         self.metric_names = tuple(metric.name for metric in self.metrics)
         self.fixed_cost = dict(fixed_cost)
+        self.sample, self.not_counted = sample, tuple(not_counted)
         dense = np.sum([options.costs[0] for options in self.layers], axis=0)
         self.dense_cost = {name: fixed_cost[name] + int(dense[m]) for m, name in enumerate(self.metric_names)}
         self._position = {options.layer.name: i for i, options in enumerate(self.layers)}
@@ -97,6 +104,7 @@ class RankSpace:
             UnknownNameError, LayerSelectionError, WeightsError, CovarianceError, InvalidInputError: see their messages.
         """
         kinds, counted = make_forms(forms), make_metrics(metrics)
+        refuse_compressed(model)
         traced = trace(model, example_input)
         names = [name for name in dict(model.named_modules()) if name in traced.layers or name in traced.skipped]
         if not names:
@@ -104,6 +112,9 @@ class RankSpace:
                 f"{type(model).__name__} has no convolution and no linear layer: nothing to decompose"
             )
         left_out = select(names, include, exclude)
+        left_out |= why_not_replaceable(
+            model, example_input, traced, [name for name in traced.layers if name not in left_out]
+        )
         unused = forms_without_layer(kinds, traced, left_out) if len(kinds) > 1 and forms is not None else {}
         for form, reason in unused.items():
             raise LayerSelectionError(
@@ -119,7 +130,8 @@ class RankSpace:
             raise LayerSelectionError(f"no layer of {type(model).__name__} can be decomposed: {reasons}{more}")
         layers = [options.layer for options in tables]
         fixed = {m.name: checked_number(m, m.rest(model, example_input, layers)) for m in counted}
-        return cls(tables, skipped, counted, fixed)
+        sample = mapped(example_input, lambda tensor: tensor[:1].detach().clone())
+        return cls(tables, skipped, counted, fixed, sample, traced.not_counted)
 
     def __repr__(self) -> str:
         costs = ", ".join(f"{metric} {cost:,}" for metric, cost in self.dense_cost.items())
@@ -216,13 +228,25 @@ class RankSpace:
                 raise InfeasibleBudgetError(
                     f"no plan of this space meets the budget {budget}: the smallest reachable is {least[metric]} "
                     f"{metric}, {math.ceil(least[metric] / self.dense_cost[metric] * 1e4) / 1e4} of the dense network"
+                    + self._why_not_less()
                 )
         self.minimise([np.zeros(len(options)) for options in self.layers], budget)
 
+    def _why_not_less(self) -> str:
+        """The layers that stay dense, for messages."""
+        if not self.skipped:
+            return ""
+        name, reason = next(iter(self.skipped.items()))
+        return f" ({len(self.skipped)} layers stay dense, the first: {name}: {reason})"
+
     @property
     def smallest_cost(self) -> dict[str, int]:
-        """The smallest reachable cost per metric, each on its own."""
-        least = self._fixed + sum(options.costs.min(0) for options in self.layers)
+        """The smallest reachable cost per metric, each on its own; options known to have no fit do not count."""
+        return self._smallest([options.fitting for options in self.layers])
+
+    def _smallest(self, allowed: Sequence[NDArray[np.bool_]]) -> dict[str, int]:
+        """The smallest cost per metric among these options of every layer."""
+        least = self._fixed + sum(options.costs[ok].min(0) for options, ok in zip(self.layers, allowed, strict=True))
         return dict(zip(self.metric_names, least.tolist(), strict=True))
 
     def minimise(self, values: Sequence[FloatArray], budget: Budget) -> Solution:
@@ -239,9 +263,11 @@ class RankSpace:
         costs: list[FloatArray] = [options.costs[:, columns].astype(np.float64) for options in self.layers]
         solution = solve(values, costs, capacity)
         if solution is None:
+            least = self._smallest([np.isfinite(value) for value in values])
             raise InfeasibleBudgetError(
                 f"no plan of this space meets the budget {budget}; the smallest reachable, each on its own: "
-                + ", ".join(f"{k} {v / self.dense_cost[k]:.4f}" for k, v in self.smallest_cost.items())
+                + ", ".join(f"{k} {v / self.dense_cost[k]:.4f}" for k, v in least.items())
+                + self._why_not_less()
             )
         return solution
 

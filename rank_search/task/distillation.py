@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError, InvalidInputError
 from rank_search.nests import Nest, call
-from rank_search.running import evaluating
+from rank_search.running import evaluating, observed
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.forms.multiplied import multiplied
 from rank_search.space.layers.layer import KINDS, Layer
-
-Hook = Callable[[nn.Module, Any, Tensor], None]
 
 
 def run_beside(model: nn.Module, teacher: nn.Module, inputs: Nest) -> tuple[Any, list[Tensor]]:
@@ -34,20 +31,17 @@ def run_beside(model: nn.Module, teacher: nn.Module, inputs: Nest) -> tuple[Any,
     wanted: dict[str, list[Tensor]] = {name: [] for name in pairs}
     differences: list[Tensor] = []
 
-    def keep(name: str) -> Hook:
-        return lambda module, arguments, output: wanted[name].append(output.clone())
+    def keep(name: str, given: Any, output: Tensor) -> None:
+        wanted[name].append(output.clone())
 
-    def compare(name: str) -> Hook:
-        def record(module: nn.Module, arguments: Any, output: Tensor) -> None:
-            if not wanted[name] or wanted[name][0].shape != output.shape:
-                raise EvaluationError(f"the layer {name!r} is not called as the teacher's is; use distill='logits'")
-            differences.append(output - wanted[name].pop(0))
+    def compare(name: str, given: Any, output: Tensor) -> None:
+        if not wanted[name] or wanted[name][0].shape != output.shape:
+            raise EvaluationError(f"the layer {name!r} is not called as the teacher's is; use distill='logits'")
+        differences.append(output - wanted[name].pop(0))
 
-        return record
-
-    with evaluating(teacher), _hooked({dense: keep(name) for name, (_, dense) in pairs.items()}):
+    with evaluating(teacher), observed({name: dense for name, (_, dense) in pairs.items()}, after=keep):
         call(teacher, inputs)
-    with _hooked({layer: compare(name) for name, (layer, _) in pairs.items()}):
+    with observed({name: layer for name, (layer, _) in pairs.items()}, after=compare):
         outputs = call(model, inputs)
     for name, missed in wanted.items():
         if missed:
@@ -103,16 +97,3 @@ def _replaced(model: nn.Module, teacher: nn.Module) -> Iterator[tuple[str, LowRa
                     "compressed"
                 )
             yield name, module, dense[name]
-
-
-@contextmanager
-def _hooked(hooks: Mapping[nn.Module, Hook]) -> Iterator[None]:
-    """Forward hooks that are gone at the end, whatever happens."""
-    handles = []
-    try:
-        for module, hook in hooks.items():
-            handles.append(module.register_forward_hook(hook))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -310,7 +310,8 @@ def test_a_teacher_that_is_not_the_dense_network_is_refused(teacher: nn.Module) 
 
 
 def hooks(*nets: nn.Module) -> int:
-    return sum(len(module._forward_hooks) for net in nets for module in net.modules())
+    """Hooks, and layers that something listens to."""
+    return sum(len(module._forward_hooks) + ("forward" in vars(module)) for net in nets for module in net.modules())
 
 
 @MODES

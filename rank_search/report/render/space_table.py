@@ -49,3 +49,11 @@ def print_space(space: RankSpace, title: str, console: Console) -> None:
         ),
         highlight=False,
     )
+    if space.not_counted:
+        console.print(
+            f"not counted: {', '.join(space.not_counted)} (operators that compute, whose multiply-adds are not known: "
+            "they are in no cost above)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )

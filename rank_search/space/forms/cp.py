@@ -13,9 +13,10 @@ from tensorly.decomposition import parafac
 from torch import Tensor
 
 from rank_search.arrays import FloatArray, IntArray
-from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.errors import InvalidInputError
 from rank_search.space.forms.decomposition import Decomposition
 from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
+from rank_search.space.forms.singular_cp import alternate, least_of_fibres, singular_starts
 from rank_search.space.layers.factor_cache import Tensors
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
@@ -28,9 +29,9 @@ class CP(Decomposition):
 
     CP has no nested optimum, so every rank is fitted on its own (tensorly ``parafac``, SVD start) when it is first
     asked for, and its error is measured, not predicted. The line search reaches in 60 iterations the error of 200
-    without. A fit that is not finite, or worse than the zero tensor, counts as error inf. Components leave ALS with
-    unequal norms and are balanced: each factor of a component gets the cube root of their product, without which SGD
-    fails (docs/methods.md).
+    without. Where its normal matrices are singular (weights of low rank, identities, zeros), the fit starts elsewhere
+    and solves with pseudo-inverses; none is worse than the zero tensor. Components leave ALS with unequal norms and are
+    balanced: each factor of a component gets the cube root of their product, without which SGD fails (docs/methods.md).
     (As convolutions: Lebedev et al., ICLR 2015; the grid and the guards are ours.)
 
     Args:
@@ -87,8 +88,6 @@ class CP(Decomposition):
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
         (rank,) = ranks
         found = self._fit(weight, rank)
-        if not torch.isfinite(found["error"]):
-            raise EvaluationError(f"layer {weight.layer.name!r}: no finite CP of rank {rank} was found")
         first, out = found["in"].transpose(1, 2), found["out"]  # [g, R, i], [g, o, R]
         depthwise = found["taps"].transpose(1, 2).reshape(-1, 1, 1, weight.layer.taps)
         return weight.unwhiten(first.unsqueeze(3)), depthwise, out.unsqueeze(3)
@@ -101,27 +100,45 @@ class CP(Decomposition):
             out, into, taps, errors = (torch.stack(parts) for parts in zip(*fits, strict=True))
             return {"out": out, "in": into, "taps": taps, "error": errors.sum()}
 
-        return weight.part(f"cp{self._iterations}ls-{rank}", compute)
+        return weight.part(f"cp{self._iterations}ls2-{rank}", compute)
 
 
 def fit(kernel: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Balanced CP factors ``[Co, R], [Ci, R], [kh kw, R]`` of ``[Co, Ci, kh kw]`` and the squared error (or inf)."""
-    target = kernel.numpy()
+    """Balanced CP factors ``[Co, R], [Ci, R], [kh kw, R]`` of ``[Co, Ci, kh kw]`` and the squared error."""
+    energy = kernel.square().sum()
+    found = [torch.zeros(size, rank, dtype=torch.float64) for size in kernel.shape]
+    error = energy
+    if energy > 0:
+        factors = _parafac(kernel, rank, iterations)
+        if factors is not None and (reached := _error(kernel, factors)) < energy:
+            found, error = factors, reached
+        if factors is None or error > least_of_fibres(kernel, rank):  # what needs no fit is better: a singular case
+            for start in singular_starts(kernel, rank):
+                factors = alternate(kernel, start, iterations)
+                if (reached := _error(kernel, factors)) < error:
+                    found, error = factors, reached
+    norms = torch.stack([factor.norm(dim=0) for factor in found])
+    size = norms.prod(0) ** (1 / 3)
+    out, into, taps = (factor * (size / norm.clamp_min(1e-300)) for factor, norm in zip(found, norms, strict=True))
+    return out, into, taps, _error(kernel, [out, into, taps])
+
+
+def _parafac(kernel: Tensor, rank: int, iterations: int) -> list[Tensor] | None:
+    """Tensorly's fit; None where a normal matrix of it is singular."""
     with tl.backend_context("numpy", local_threadsafe=True), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             weights, found = parafac(
-                target, rank, n_iter_max=iterations, init="svd", tol=TOLERANCE, random_state=0, linesearch=True
+                kernel.numpy(), rank, n_iter_max=iterations, init="svd", tol=TOLERANCE, random_state=0, linesearch=True
             )
-        except np.linalg.LinAlgError:  # a singular normal matrix: no fit at this rank
-            weights, found = np.full(rank, np.nan), [np.zeros((size, rank)) for size in target.shape]
+        except np.linalg.LinAlgError:
+            return None
     factors = [torch.from_numpy(np.ascontiguousarray(factor, dtype=np.float64)) for factor in found]
     factors[0] = factors[0] * torch.from_numpy(np.asarray(weights, dtype=np.float64))
-    norms = torch.stack([factor.norm(dim=0) for factor in factors])
-    size = norms.prod(0) ** (1 / 3)
-    out, into, taps = (factor * (size / norm.clamp_min(1e-300)) for factor, norm in zip(factors, norms, strict=True))
-    error = (kernel - torch.einsum("or,ir,kr->oik", out, into, taps)).square().sum()
-    if not torch.isfinite(error) or error >= kernel.square().sum():
-        error = torch.tensor(float("inf"), dtype=torch.float64)
-        out, into, taps = (torch.zeros_like(factor) for factor in (out, into, taps))
-    return out, into, taps, error
+    return factors
+
+
+def _error(kernel: Tensor, factors: list[Tensor]) -> Tensor:
+    """The squared error; inf for factors that are not finite."""
+    error = (kernel - torch.einsum("or,ir,kr->oik", *factors)).square().sum()
+    return error if torch.isfinite(error) else torch.tensor(float("inf"), dtype=torch.float64)

@@ -15,7 +15,7 @@ from rank_search.errors import InvalidInputError, PluginError
 from rank_search.plugins import Registry, check_names
 from rank_search.space.forms import factor_shapes
 from rank_search.space.forms.factor_shapes import Shapes
-from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.forms.low_rank import LowRank, low_rank
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.space.plan import Choice
@@ -86,7 +86,7 @@ class Decomposition(ABC):
     def skeleton(self, module: nn.Module, ranks: tuple[int, ...]) -> LowRank:
         """The factorised module with weights on the meta device, geometry taken from the dense ``module``."""
         shapes = self._shapes(Layer.of("", module), np.array([ranks], dtype=np.int64))
-        return LowRank(Choice(self.name, ranks), factor_shapes.modules(module, shapes))
+        return low_rank(Choice(self.name, ranks), factor_shapes.modules(module, shapes), module)
 
     def _shapes(self, layer: Layer, ranks: IntArray) -> Shapes:
         shapes = self.factor_shapes(layer, ranks)

@@ -2,36 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from rank_search.errors import InvalidInputError
+from rank_search.errors import InvalidInputError, told
 from rank_search.nests import Nest, call, check_nest, described, mapped, moved
-from rank_search.running import device_of, evaluating
+from rank_search.running import device_of, evaluating, observed
+from rank_search.space.layers.operators import has_formula, macs_of
 
 
-def count_macs(model: nn.Module, example: Nest) -> int:
-    """Multiply-adds of one sample by ``FlopCounterMode``: the independent check of every closed form.
+@dataclass(frozen=True)
+class Count:
+    """Args:
+    macs: multiply-adds of one sample.
+    not_counted: operators that compute and are not known, in the order they ran; they are not in the sum.
+    """
 
-    Attention runs as plain products, which every version of torch counts alike; what a CPU fuses, some count as 0.
+    macs: int
+    not_counted: tuple[str, ...] = ()
+
+
+def count(model: nn.Module, example: Nest) -> Count:
+    """Multiply-adds of one sample, from the operators that run: the independent check of every closed form.
+
+    It depends neither on the device nor on what torch fuses there: what is fused has a formula of its own, and
+    attention runs as plain products where it can.
 
     Raises:
         InvalidInputError: if the model cannot run the example.
     """
-    counter = FlopCounterMode(display=False)
-    with attention_as_products(), counter:
+    with counting() as counter:
         run_sample(model, example)
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    return counter.count
 
 
-def run_sample(model: nn.Module, example: Nest) -> None:
+def count_macs(model: nn.Module, example: Nest) -> int:
+    """Multiply-adds of one sample (see :func:`count`).
+
+    Raises:
+        InvalidInputError: if the model cannot run the example.
+    """
+    return count(model, example).macs
+
+
+def macs_by_module(model: nn.Module, example: Nest, names: Iterable[str]) -> dict[str, int]:
+    """Multiply-adds that run inside each of these modules, 0 for one that is never called.
+
+    Raises:
+        InvalidInputError: if the model cannot run the example.
+    """
+    found = dict.fromkeys(names, 0)
+    started: list[int] = []
+    modules = {name: model.get_submodule(name) for name in found}
+    with counting() as counter:
+
+        def enter(name: str, given: Any) -> None:
+            started.append(counter.macs)
+
+        def leave(name: str, given: Any, output: Any) -> None:
+            found[name] += counter.macs - started.pop()
+
+        with observed(modules, enter, leave):
+            run_sample(model, example)
+    return found
+
+
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up what runs inside it.
+
+    Attributes:
+        macs: multiply-adds so far.
+        unknown: operators without a formula.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+        self.unknown: dict[str, None] = {}
+
+    @property
+    def count(self) -> Count:
+        return Count(self.macs, tuple(self.unknown))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        operator: Any = func
+        if not isinstance(func, torch._ops.OpOverload):  # a higher-order operator: its body is not seen from here
+            self.unknown[str(func)] = None
+            return func(*args, **given)
+        if not has_formula(func):
+            with self:  # inference mode lets through what otherwise arrives in parts
+                parts = operator.decompose(*args, **given)
+            if parts is not NotImplemented:
+                return parts
+        output = func(*args, **given)
+        macs = macs_of(func, args, given, output)
+        if macs is None:
+            self.unknown[operator.name().partition(".")[0].removeprefix("aten::").strip("_")] = None
+        else:
+            self.macs += macs
+        return output
+
+
+@contextmanager
+def counting() -> Iterator[Counter]:
+    """Counts what runs inside."""
+    counter = Counter()
+    with attention_as_products(), counter:
+        yield counter
+
+
+def run_sample(model: nn.Module, example: Nest) -> Any:
     """Runs the first sample of a nest through a network in evaluation mode, and leaves the network as it was.
+
+    What a network draws while it runs it draws from the same seed every time.
+
+    Returns:
+        What the network puts out.
 
     Raises:
         InvalidInputError: if there is no sample, or the model cannot run it.
@@ -40,13 +134,12 @@ def run_sample(model: nn.Module, example: Nest) -> None:
         raise InvalidInputError(f"the example input has shape {described(example)}; give a batch of at least 1 sample")
     first = mapped(example, lambda tensor: tensor[:1])
     try:
-        with evaluating(model):
-            call(model, moved(first, device_of(model)))
+        device = device_of(model)
+        with evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            return call(model, moved(first, device))
     except Exception as error:
-        raise InvalidInputError(
-            f"the model cannot run an input of shape {described(first)}: {type(error).__name__}: "
-            + " ".join(str(error).split())
-        ) from error
+        raise InvalidInputError(f"the model cannot run an input of shape {described(first)}: {told(error)}") from error
 
 
 @contextmanager

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from rank_search.errors import CovarianceError
+from rank_search.errors import CovarianceError, told
 from rank_search.nests import Nest, call, check_nest, described, mapped, moved
-from rank_search.running import device_of, evaluating
+from rank_search.running import device_of, evaluating, observed
 from rank_search.space.layers.layer import KINDS
 
 ROWS = 65536  # positions that are held in float64 at once
@@ -46,7 +45,6 @@ def input_covariances(
         if type(module) in KINDS and (names is None or name in names)
     }
     device = device_of(model)
-    handles: list[RemovableHandle] = []
     before_norm: set[str] | None = None
     shape = "unknown"
     try:
@@ -60,16 +58,10 @@ def input_covariances(
                         if centred
                         else set()
                     )
-                    handles = [module.register_forward_hook(_adder(found, name)) for name, module in layers.items()]
-                call(model, moved(batch, device))
+                with observed(layers, after=_adder(found, layers)):
+                    call(model, moved(batch, device))
     except Exception as error:
-        raise CovarianceError(
-            f"the model cannot run the calibration batch of shape {shape}: {type(error).__name__}: "
-            + " ".join(str(error).split())
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
+        raise CovarianceError(f"the model cannot run the calibration batch of shape {shape}: {told(error)}") from error
     if before_norm is None:
         raise CovarianceError("there is no calibration batch: give at least one, [N, ...] as the model takes it")
     return {name: moments.matrix(name in before_norm) for name, moments in found.items()}
@@ -101,11 +93,9 @@ class _Moments:
         return second - mean[:, :, None] * mean[:, None, :] + noise  # what cancels leaves no negative eigenvalue
 
 
-def _adder(found: dict[str, _Moments], name: str) -> Callable[[nn.Module, Any, Any], None]:
-    def add(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not inputs or not isinstance(inputs[0], Tensor):  # called by keyword: the trace does not list it either
-            return
-        x = inputs[0]
+def _adder(found: dict[str, _Moments], layers: dict[str, nn.Module]) -> Callable[[str, Any, Any], None]:
+    def add(name: str, x: Any, output: Any) -> None:
+        module = layers[name]
         channels_axis = x.ndim - 1 - len(getattr(module, "kernel_size", ()))
         groups = getattr(module, "groups", 1)
         rows = x.movedim(channels_axis, -1).reshape(-1, groups, x.shape[channels_axis] // groups)
@@ -118,18 +108,14 @@ def _before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Nest) -
     """The layers whose every output is the very tensor that a batch norm is given."""
     outputs: list[tuple[str, Tensor]] = []
     normed: list[Tensor] = []
-
-    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, inputs, output: outputs.append((name, output))
-
-    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    handles = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
-    handles += [norm.register_forward_pre_hook(lambda module, inputs: normed.append(inputs[0])) for norm in norms]
-    try:
+    norms = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    }
+    with (
+        observed(layers, after=lambda name, given, output: outputs.append((name, output))),
+        observed(norms, before=lambda name, given: normed.append(given)),
+    ):
         call(model, sample)
-    finally:
-        for handle in handles:
-            handle.remove()
     taken = {id(tensor) for tensor in normed}
     others = {name for name, output in outputs if id(output) not in taken}
     return {name for name, _ in outputs} - others

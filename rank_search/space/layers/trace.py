@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from rank_search.nests import Nest
-from rank_search.space.layers.counting import attention_as_products, run_sample
+from rank_search.running import observed
+from rank_search.space.layers.counting import counting, run_sample
 from rank_search.space.layers.layer import KINDS, Call, Layer
+from rank_search.space.layers.own_weight import parametrised, why_not_plain
 
 DEPTHWISE = "depthwise: nothing to gain in the channel modes"
 CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
@@ -22,10 +24,14 @@ class Trace:
     """Args:
     layers: every layer that a form could apply to, in the model's order.
     skipped: every other candidate with the reason.
+    outputs: what the network put out.
+    not_counted: operators that compute and of which no count is known.
     """
 
     layers: dict[str, Layer]
     skipped: dict[str, str]
+    outputs: Any = field(default=None, compare=False)
+    not_counted: tuple[str, ...] = ()
 
 
 def trace(model: nn.Module, example: Nest) -> Trace:
@@ -42,29 +48,27 @@ def trace(model: nn.Module, example: Nest) -> Trace:
     candidates: dict[str, nn.Module] = {
         name: module for name, module in model.named_modules() if isinstance(module, CANDIDATES)
     }
-    handles = [module.register_forward_hook(_recorder(calls, name)) for name, module in candidates.items()]
-    try:
-        with attention_as_products():
-            run_sample(model, example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    refused = unreplaceable(model)
+    with observed(candidates, after=recorder(calls, candidates)), counting() as counter:
+        outputs = run_sample(model, example)
     layers: dict[str, Layer] = {}
     skipped: dict[str, str] = {}
-    refused = unreplaceable(model)
     for name, module in candidates.items():
         reason = _why_not(name, module, refused, calls)
         if reason is None:
             layers[name] = Layer.of(name, module, tuple(calls[name]))
         else:
             skipped[name] = reason
-    return Trace(layers, skipped)
+    return Trace(layers, skipped, outputs, counter.count.not_counted)
 
 
-def _recorder(calls: dict[str, list[Call]], name: str) -> Callable[[nn.Module, Any, Any], None]:
-    def record(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
-            calls.setdefault(name, []).append((_positions(module, inputs[0]), _positions(module, output)))
+def recorder(calls: dict[str, list[Call]], modules: dict[str, nn.Module]) -> Callable[[str, Any, Any], None]:
+    """What to hear calls with: it enters the extents of every call under the module's name."""
+
+    def record(name: str, given: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and isinstance(given, Tensor):
+            module = modules[name]
+            calls.setdefault(name, []).append((_positions(module, given), _positions(module, output)))
 
     return record
 
@@ -72,16 +76,18 @@ def _recorder(calls: dict[str, list[Call]], name: str) -> Callable[[nn.Module, A
 def _positions(module: nn.Module, tensor: Tensor) -> tuple[int, ...]:
     """All extents but the channels: what the model folds into the batch is work for the one sample, too."""
     shape = tuple(tensor.shape)
-    if isinstance(module, nn.Linear):
-        return shape[:-1]
-    spatial = len(module.kernel_size)  # type: ignore[arg-type]
-    return (*shape[: -spatial - 1], *shape[-spatial:])
+    spatial = len(getattr(module, "kernel_size", ()))
+    return (*shape[: len(shape) - spatial - 1], *shape[len(shape) - spatial :])
 
 
 def unreplaceable(model: nn.Module) -> dict[str, str]:
-    """The modules that cannot be replaced because something beside them uses their parameters, with the reason."""
+    """The layers that cannot be replaced by factors of their weight, with the reason."""
     fused = _fused(model)
-    reasons = {name: f"its weight or bias is shared with {other!r}" for name, other in _shared(model).items()}
+    reasons = {}
+    for name, module in model.named_modules():
+        if type(module) in KINDS and (reason := why_not_plain(name, module)) is not None:
+            reasons[name] = reason
+    reasons |= {name: f"its weight or bias is shared with {other!r}" for name, other in _shared(model).items()}
     return reasons | {
         name: "nn.TransformerEncoderLayer reads its weight directly"
         for name, module in model.named_modules()
@@ -90,13 +96,29 @@ def unreplaceable(model: nn.Module) -> dict[str, str]:
 
 
 def _shared(model: nn.Module) -> dict[str, str]:
-    """Modules one of whose parameters another module holds, too (an embedding, say), with that module's name."""
-    holders: dict[int, list[str]] = {}
+    """Modules one of whose parameters another module holds, too (an embedding, say), with that module's name.
+
+    Two parameters are one, too, if their values start at one place in memory.
+    """
+    holders: dict[tuple[object, int], list[str]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
-            holders.setdefault(id(parameter), []).append(name)
+            for key in (("itself", id(parameter)), *_memory(parameter)):
+                found = holders.setdefault(key, [])
+                if name not in found:
+                    found.append(name)
     tied = [names for names in holders.values() if len(names) > 1]
     return {name: names[names[0] == name] for names in tied for name in names}
+
+
+def _memory(parameter: Tensor) -> list[tuple[object, int]]:
+    """Where the values are; nothing for those that have none, or keep them elsewhere."""
+    if type(parameter) is not nn.Parameter or parameter.is_meta or not parameter.numel():
+        return []
+    try:
+        return [(parameter.device, parameter.data_ptr())]
+    except RuntimeError:
+        return []
 
 
 def _fused(model: nn.Module) -> set[nn.Module]:
@@ -109,7 +131,7 @@ def _why_not(name: str, module: nn.Module, refused: dict[str, str], calls: dict[
     if isinstance(module, nn.MultiheadAttention):
         return "packed attention projections (in_proj_weight) are not decomposed"
     if type(module) not in KINDS:
-        return f"{type(module).__name__} layers are not supported"
+        return parametrised(module) or f"{type(module).__name__} layers are not supported"
     if name in refused:
         return refused[name]
     if name not in calls:

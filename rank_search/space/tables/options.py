@@ -121,6 +121,12 @@ class LayerOptions:
         return len(self.form)
 
     @property
+    def fitting(self) -> NDArray[np.bool_]:
+        """Which options can be chosen, ``[n]``: all, but for those that are known to have no finite fit."""
+        known = "errors" in self.__dict__
+        return np.isfinite(self.errors) if known else np.ones(len(self), dtype=np.bool_)
+
+    @property
     def energy(self) -> float:
         """``||W||^2`` in the weight's metric."""
         return self.weight.energy * self.weight.scale

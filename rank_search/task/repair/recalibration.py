@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rank_search.errors import EvaluationError
+from rank_search.errors import EvaluationError, told
 from rank_search.nests import Nest, call, mapped, moved
-from rank_search.running import device_of, evaluating
+from rank_search.running import device_of, evaluating, observed
 
 LEAST_VARIANCE = 1e-8  # of the running variance
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -51,17 +50,10 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Nest]) -> 
         with evaluating(dense):
             for inputs in batches:
                 seen = _inputs_of(dense, {name: original for name, (_, original) in pairs.items()}, inputs)
-                hooks = [
-                    norm.register_forward_pre_hook(_mend(fits[name], seen[name])) for name, (norm, _) in pairs.items()
-                ]
-                try:
+                with observed({name: norm for name, (norm, _) in pairs.items()}, before=_mending(fits, seen)):
                     call(model, moved(inputs, device_of(model)))
-                finally:
-                    for hook in hooks:
-                        hook.remove()
     except (RuntimeError, ValueError, IndexError, StopIteration) as error:
-        line = str(error).splitlines()[0] if str(error) else ""
-        raise EvaluationError(f"batch norm cannot be recalibrated: {type(error).__name__}: {line}") from error
+        raise EvaluationError(f"batch norm cannot be recalibrated: {told(error)}") from error
 
 
 def has_running_statistics(model: nn.Module) -> bool:
@@ -84,21 +76,17 @@ def _inputs_of(dense: nn.Module, norms: dict[str, BatchNorm], inputs: Nest) -> d
     """What every batch norm of the dense network is given, call by call."""
     seen: dict[str, list[Tensor]] = {name: [] for name in norms}
 
-    def keep(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, given: seen[name].append(given[0].clone())  # the network may change it in place
+    def keep(name: str, given: Tensor) -> None:
+        seen[name].append(given.clone())  # the network may change it in place
 
-    hooks = [norm.register_forward_pre_hook(keep(name)) for name, norm in norms.items()]
-    try:
+    with observed(norms, before=keep):
         call(dense, moved(mapped(inputs, torch.Tensor.clone), device_of(dense)))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return seen
 
 
-def _mend(fit: _Fit, wanted: list[Tensor]) -> Callable[[nn.Module, Any], None]:
-    calls = iter(wanted)
-    return lambda module, given: fit.add(given[0], next(calls))
+def _mending(fits: dict[str, _Fit], wanted: dict[str, list[Tensor]]) -> Callable[[str, Tensor], None]:
+    calls = {name: iter(tensors) for name, tensors in wanted.items()}
+    return lambda name, given: fits[name].add(given, next(calls[name]))
 
 
 class _Fit:

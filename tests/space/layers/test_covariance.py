@@ -133,7 +133,7 @@ def test_only_the_named_layers_are_measured() -> None:
     assert input_covariances(model, examples, names=["second"]).keys() == {"second"}
 
 
-def test_a_layer_that_is_called_by_keyword_is_left_out() -> None:
+def test_a_layer_that_is_called_by_keyword_is_measured_too() -> None:
     class Keyword(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -143,7 +143,10 @@ def test_a_layer_that_is_called_by_keyword_is_left_out() -> None:
             found: Tensor = self.b(input=self.a(inputs))
             return found
 
-    assert input_covariances(Keyword(), [torch.randn(3, 4)]).keys() == {"a"}
+    model, rows = Keyword(), torch.randn(3, 4)
+    with torch.no_grad():
+        given = model.a(rows).double()
+    torch.testing.assert_close(input_covariances(model, [rows])["b"], (given.T @ given / 3)[None])
 
 
 def test_a_layer_that_no_batch_runs_is_missing() -> None:
