@@ -14,16 +14,17 @@ from rank_search.errors import RunError
 from rank_search.task.meter import COUNTS
 from rank_search.task.objectives.objective import Objective
 
-VERSION = 2
-"""Of everything declared here. 1 knew accuracies, parameters and MACs alone."""
+VERSION = 3
+"""Of everything declared here. 1 knew accuracies, parameters and MACs alone, 2 no remarks."""
 
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
-RESULT_FILE, CHECKPOINT_FILE = "result.json", "search.safetensors"
+RESULT_FILE, CHECKPOINT_FILE, TRACEBACK_FILE = "result.json", "search.safetensors", "traceback.txt"
 
-RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason", "measure", "better", "unit")
+RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason", "remarks", "measure", "better", "unit")
 """Texts of a row of ``results.csv``. ``measure`` is the reported one, ``better`` is ``higher`` or ``lower``, ``unit``
-is ``%`` for a fraction that is read in percent, else empty."""
+is ``%`` for a fraction that is read in percent, else empty. ``remarks`` is what a reader of the numbers must know:
+operators that were not counted, work that was not metered."""
 RESULT_NUMBERS = (
     *("latency_ms", "dense_latency_ms", *COUNTS),
     *("search_seconds", "search_cpu_seconds", "finetune_samples", "finetune_seconds"),
@@ -65,7 +66,7 @@ def result_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     kept = [column for column in found if _KEPT.fullmatch(column)]
     measures = [column for column in found if _MEASURED.fullmatch(column)]
     return (
-        *("cell", "task", "budget", "searcher", "seed", "status", "reason", "measure", "better", "unit"),
+        *("cell", "task", "budget", "searcher", "seed", "status", "reason", "remarks", "measure", "better", "unit"),
         *kept,
         *("latency_ms", "dense_latency_ms"),
         *measures,

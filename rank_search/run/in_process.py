@@ -14,12 +14,13 @@ from rank_search.searching import Trial
 
 
 def run_in_process(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:
-    """Runs the cells in order; each is finished on disk before the next starts."""
-    with limited_threads(config.run.threads):
-        for cell in cells:
+    """Runs the cells in order; each is finished on disk before the next starts, with the threads it was promised."""
+    for cell in cells:
 
-            def tell(trial: Trial, cell: Cell = cell) -> None:
-                observer.progress(cell, int(trial.meter["evaluations"]), trial.incumbent)
+        def tell(trial: Trial, cell: Cell = cell) -> None:
+            observer.progress(cell, int(trial.meter["evaluations"]), trial.incumbent)
 
-            observer.progress(cell, 0, None)
-            observer.finish(cell, run_cell(config, cell, folder, tell))
+        observer.progress(cell, 0, None)
+        with limited_threads(config.run.threads):
+            row = run_cell(config, cell, folder, tell)
+        observer.finish(cell, row)

@@ -15,6 +15,13 @@ from rank_search.records.schema import shown
 from rank_search.run.cells import Cell
 from rank_search.run.observer import Observer
 
+LONGEST_REASON = 200
+
+
+def _cut(text: str) -> str:
+    """A reason that reads in a line or two; the cell's folder has it whole."""
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
+
 
 class LiveProgress(Observer):
     """Cells done, the incumbent of each running one, and the time left.
@@ -59,9 +66,9 @@ class LiveProgress(Observer):
             value = shown(row[f"val_{measure}"], row["unit"])
             what = "validation" if measure == "accuracy" else f"validation {measure}"
             said = f"kept {row['kept_macs']:.3f} MACs, {what} {value}"
-            said += f" (the search stopped early: {row['reason']})" if row["reason"] else ""
+            said += f" (the search stopped early: {_cut(row['reason'])})" if row["reason"] else ""
         else:
-            said = f"failed: {row['reason']}"
+            said = f"failed: {_cut(row['reason'])}"
         self._console.print(
             f"{self._done:>4}/{self._total} {cell.id}: {said}{self._left()}", highlight=False, markup=False
         )

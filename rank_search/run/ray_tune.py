@@ -12,6 +12,8 @@ import os
 import shutil
 import sys
 import time
+import traceback
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
+from rank_search.run.run_cell import fail, names_of, run_cell
 
 REPORT_SECONDS = 1.0  # a step may take milliseconds; a report to the driver takes some, too
 
@@ -27,9 +30,11 @@ REPORT_SECONDS = 1.0  # a step may take milliseconds; a report to the driver tak
 def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:
     """Runs the cells on this machine or the configured cluster.
 
+    A cell whose worker was lost more often than ``run.retries`` has failed; the others go on.
+
     Raises:
         StorageError: if a worker could not write its results.
-        RunError: if Ray cannot be started, or a cell's worker was lost more often than ``run.retries``.
+        RunError: if Ray cannot be started, or fails as a whole.
         KeyboardInterrupt: if the user interrupted; finished cells are on disk.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -48,8 +53,10 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
     storage = folder.path / "ray"
     paths = [path or os.getcwd() for path in sys.path if path in ("", os.getcwd()) or os.path.isdir(path)]
 
+    start = uuid.uuid4().hex
+
     def trial(settings: dict[str, Any]) -> None:
-        _run_trial(settings["cell"], config, str(folder.path), paths)
+        _run_trial(settings["cell"], config, str(folder.path), paths, start)
 
     try:
         results = tune.Tuner(
@@ -74,11 +81,21 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
         shutil.rmtree(storage, ignore_errors=True)
     if callback.fatal is not None:
         raise StorageError(callback.fatal)
-    lost = [_line(error) for error in results.errors]
-    if lost:
-        raise RunError(
-            f"{len(lost)} cells could not be run, the first: {lost[0]}; finished cells are kept: use --resume"
-        )
+    errors = {result.config["cell"]: result.error for result in results if result.error is not None and result.config}
+    for cell in cells:
+        if cell.id not in callback.finished:
+            observer.finish(cell, _of_lost(config, cell, folder, start, errors.get(cell.id)))
+
+
+def _of_lost(config: Config, cell: Cell, folder: RunFolder, start: str, error: Any) -> dict[str, Any]:
+    """The row of a cell whose worker did not come back: the one it left, or that of a failure."""
+    left = folder.result(cell)
+    if left is not None and left.get("start") == start:
+        return left
+    times = config.run.retries + 1
+    why = "" if error is None else f", the last time: {_line(error)}"
+    reason = f"its worker was lost {times} time{'s' * (times > 1)} (killed, out of memory or crashed){why}"
+    return fail(folder, cell, names_of(config, cell), reason, str(error))
 
 
 def _start(ray: Any, config: Config) -> None:
@@ -101,15 +118,23 @@ def _line(error: BaseException) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str]) -> None:
-    """In a worker: runs one cell and reports its steps and its row."""
+def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str], start: str) -> None:
+    """In a worker: runs one cell and reports its steps and its row.
+
+    A step that cannot be interrupted when its seconds are over ends the worker; the row is written before, and is what
+    the next worker that is given the cell reports.
+    """
     from ray import tune
 
     sys.path.extend(entry for entry in import_paths if entry not in sys.path)
-    from rank_search.run.run_cell import run_cell
     from rank_search.run.threads import limited_threads
 
     cell = next(cell for cell in expand(config) if cell.id == cell_id)
+    folder = RunFolder(path)
+    left = folder.result(cell)
+    if left is not None and left.get("start") == start:
+        tune.report({"row": left})
+        return
     last = time.monotonic()
 
     def tell(trial: Any) -> None:
@@ -118,13 +143,24 @@ def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str])
             last = time.monotonic()
             tune.report({"evaluations": int(trial.meter["evaluations"]), "incumbent": trial.incumbent})
 
+    def hopeless(limit: str) -> None:
+        reason = f"{limit} passed, and its step could not be interrupted: its worker was replaced"
+        fail(folder, cell, {**names_of(config, cell), "start": start}, reason, _stacks())
+        os._exit(1)
+
     try:
         with limited_threads(config.run.threads):
-            row = run_cell(config, cell, RunFolder(path), tell)
+            row = run_cell(config, cell, folder, tell, hopeless)
     except OperationError as error:
         tune.report({"fatal": str(error)})
     else:
         tune.report({"row": row})
+
+
+def _stacks() -> str:
+    """Where every thread of this process is."""
+    frames = sys._current_frames().items()
+    return "\n".join(f"thread {thread}\n{''.join(traceback.format_stack(frame))}" for thread, frame in frames)
 
 
 def _driver_callback(base: Any, cells: dict[str, Cell], observer: Observer) -> Any:
@@ -133,6 +169,7 @@ def _driver_callback(base: Any, cells: dict[str, Cell], observer: Observer) -> A
 
         cells: dict[str, Cell]
         observer: Observer
+        finished: set[str]
         fatal: str | None = None
 
         def __getstate__(self) -> dict[str, Any]:
@@ -146,10 +183,11 @@ def _driver_callback(base: Any, cells: dict[str, Cell], observer: Observer) -> A
             if "fatal" in result:
                 self.fatal = result["fatal"]
             elif "row" in result:
+                self.finished.add(cell.id)
                 self.observer.finish(cell, result["row"])
             elif "evaluations" in result:
                 self.observer.progress(cell, result["evaluations"], result["incumbent"])
 
     callback = DriverCallback()
-    callback.cells, callback.observer = cells, observer
+    callback.cells, callback.observer, callback.finished = cells, observer, set()
     return callback

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rank_search.errors import RankSearchError, StorageError
+from rank_search.errors import RankSearchError, StorageError, told
 from rank_search.files import DISK_FULL, write_json, write_text
+from rank_search.isolation import isolated
 from rank_search.memory import release_memory
-from rank_search.records.schema import CHECKPOINT_FILE, PLAN_FILE, RESULT_FILE, kept, measured, reported
+from rank_search.records.schema import (
+    CHECKPOINT_FILE,
+    PLAN_FILE,
+    RESULT_FILE,
+    TRACEBACK_FILE,
+    kept,
+    measured,
+    reported,
+)
 from rank_search.records.steps import UNMEASURED, write_steps
 from rank_search.records.trace import write_trace
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
-from rank_search.run.prepare import Prepared, load_prepared
+from rank_search.run.shared_task import left_alone, shared
 from rank_search.searching import SearchResult, Trial, make_searcher, run_search
 from rank_search.space import save
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
 from rank_search.task.objectives.choose import make_objective
-
-_prepared: dict[tuple[str, str, str], Prepared] = {}  # a worker runs many cells of one task: it loads the task once
 
 
 def run_cell(
@@ -32,18 +40,44 @@ def run_cell(
     cell: Cell,
     folder: RunFolder,
     callback: Callable[[Trial], None] = lambda trial: None,
+    hopeless: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Runs a cell, or goes on from its checkpoint; leaves its folder complete.
 
+    Args:
+        config, cell, folder: what to run and where.
+        callback: hears of every trial.
+        hopeless: as in :func:`run_search`.
+
     Returns:
-        The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed.
-        A cell that is ``done`` has a reason if its method gave up early.
+        The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed,
+        and the traceback is in its folder. A cell that is ``done`` has a reason if its method gave up early.
 
     Raises:
         StorageError: if the results cannot be written: that is no cell's own fault.
     """
     place = folder.cell(cell)
-    row: dict[str, Any] = {
+    (place / TRACEBACK_FILE).unlink(missing_ok=True)
+    row = names_of(config, cell)
+    try:
+        with isolated(cell.seed):
+            row |= {"status": "done", **_run(config, cell, folder, callback, hopeless)}
+    except (StorageError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the user's searcher, network or plug-in, out of memory: the other cells go on
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise StorageError(f"{error}; free some space, then go on with --resume") from error
+        reason = " ".join(str(error).split()) if isinstance(error, RankSearchError) else told(error)
+        return fail(folder, cell, row, reason, "".join(traceback.format_exception(error)))
+    finally:
+        release_memory()
+    write_json(place / RESULT_FILE, row)
+    return row
+
+
+def names_of(config: Config, cell: Cell) -> dict[str, Any]:
+    """What a row says of its cell whatever comes of it."""
+    return {
         "cell": cell.id,
         "task": cell.task,
         "budget": str(cell.budget),
@@ -51,32 +85,37 @@ def run_cell(
         "seed": cell.seed,
         **reported(make_objective(config.tasks[cell.task].objective)),
     }
-    try:
-        row |= {"status": "done", **_run(config, cell, folder, callback)}
-    except StorageError:
-        raise
-    except RankSearchError as error:
-        row |= {"status": "failed", "reason": " ".join(str(error).split())}
-    except Exception as error:  # the user's network or plug-in, out of memory: this cell's fault, the others go on
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise StorageError(f"{error}; free some space, then go on with --resume") from error
-        row |= {"status": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
-    finally:
-        release_memory()
-    write_json(place / RESULT_FILE, row)
-    return row
 
 
-def _run(config: Config, cell: Cell, folder: RunFolder, callback: Callable[[Trial], None]) -> dict[str, Any]:
-    key = (str(folder.path), folder.id, cell.task)
-    if key not in _prepared:
-        _prepared[key] = load_prepared(config, cell.task, folder.task(cell.task))
-    prepared, place = _prepared[key], folder.cell(cell)
+def fail(folder: RunFolder, cell: Cell, row: Mapping[str, Any], reason: str, details: str) -> dict[str, Any]:
+    """Writes down that a cell has failed: its row, and the traceback beside it.
+
+    Args:
+        folder, cell: where.
+        row: its :func:`names_of`.
+        reason: one line.
+        details: any text.
+    """
+    failed = {**row, "status": "failed", "reason": reason}
+    write_text(folder.cell(cell) / TRACEBACK_FILE, f"{cell.id}\n{reason}\n\n{details}")
+    write_json(folder.cell(cell) / RESULT_FILE, failed)
+    return failed
+
+
+def _run(
+    config: Config,
+    cell: Cell,
+    folder: RunFolder,
+    callback: Callable[[Trial], None],
+    hopeless: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    prepared, place = shared(config, cell, folder), folder.cell(cell)
     base, dense = prepared.task, prepared.dense
 
     searching = base.under(cell.budget, cell.seed, _limits(config, cell, base))
-    searcher = make_searcher(searching, cell.searcher.name, cell.seed, **cell.searcher.options)
-    result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel)
+    with left_alone(config, cell, folder):
+        searcher = make_searcher(searching, cell.searcher.name, cell.seed, hopeless=hopeless, **cell.searcher.options)
+        result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel, hopeless=hopeless)
     write_steps(place, result.trials, dense["cost"], [*dense["validation"]])
     write_trace(place, result.trials)
 
@@ -96,6 +135,7 @@ def _run(config: Config, cell: Cell, folder: RunFolder, callback: Callable[[Tria
     latency, dense_latency = common.latencies([tuned, common.model])
     return {
         "reason": result.gave_up,
+        "remarks": "; ".join(result.remarks) or None,
         **kept(result.cost, dense["cost"]),
         "latency_ms": round(latency, 4),
         "dense_latency_ms": round(dense_latency, 4),

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError
+import numpy as np
+from torch import Tensor
+
+from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError, told
+from rank_search.isolation import ProcessRefusedError, guarded, isolated
 from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.searching.evaluator import Evaluator, InProcess
+from rank_search.searching.off_the_meter import off_the_meter
+from rank_search.searching.plain import plain
 from rank_search.searching.result import SearchResult
 from rank_search.searching.searcher import AskTellSearcher, Proposal, Searcher, SearcherBase
 from rank_search.searching.trial import State, Trial
+from rank_search.searching.watchdog import TimeUp, Watchdog
 from rank_search.space import RankPlan
+from rank_search.task.meter import COUNTS
 from rank_search.task.oracles import task_of
+from rank_search.task.passes import unwatched
 
 IDLE_STEPS = 1000  # trials in a row without a new evaluation or a better plan, after which a search is over
 
@@ -27,6 +36,7 @@ def run_search(
     callback: Callable[[Trial], None] = lambda trial: None,
     parallel: int = 1,
     evaluator: Evaluator | None = None,
+    hopeless: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Runs a search to its end, or on from its checkpoint.
 
@@ -37,6 +47,10 @@ def run_search(
         parallel: trials of an ask-and-tell searcher in flight at once; part of the search, as they are asked for before
             the earlier ones are told. Where they are evaluated changes nothing.
         evaluator: where; in this process unless told.
+        hopeless: called, from another thread, with the limit on seconds that has passed if a step cannot be
+            interrupted (see :class:`Watchdog`); None lets it hang.
+
+    What the searcher does to the state of the process ends with the search (see :func:`isolated`).
 
     Raises:
         SearcherError: if the searcher raises, returns a score that is not finite, goes over the budget, or ends
@@ -44,15 +58,17 @@ def run_search(
     """
     if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
         raise InvalidInputError(f"parallel={parallel!r} is not allowed: it is a whole number, at least 1")
-    run = _Run(searcher, checkpoint, callback, evaluator)
-    run.resume()
-    if isinstance(searcher, AskTellSearcher):
-        run.ask_and_tell(searcher, parallel)
-    elif isinstance(searcher, Searcher):
-        run.steps(searcher)
-    else:
-        raise SearcherError(f"{_name(searcher)} is neither a Searcher nor an AskTellSearcher")
-    return run.result()
+    with isolated(searcher.seed):
+        run = _Run(searcher, checkpoint, callback, evaluator, hopeless)
+        with run.watchdog.watching():
+            run.resume()
+            if isinstance(searcher, AskTellSearcher):
+                run.ask_and_tell(searcher, parallel)
+            elif isinstance(searcher, Searcher):
+                run.steps(searcher)
+            else:
+                raise SearcherError(f"{_name(searcher)} is neither a Searcher nor an AskTellSearcher")
+            return run.result()
 
 
 class _Run:
@@ -64,8 +80,11 @@ class _Run:
         checkpoint: Path | None,
         callback: Callable[[Trial], None],
         evaluator: Evaluator | None,
+        hopeless: Callable[[str], None] | None,
     ) -> None:
         self._searcher, self._task = searcher, task_of(searcher.task)
+        self.watchdog = Watchdog(self._task.meter, hopeless)
+        self._counted = self._counts()
         self._checkpoint, self._callback = checkpoint, callback
         self._evaluator = evaluator or InProcess(self._task)
         self._trials: list[Trial] = []
@@ -82,7 +101,8 @@ class _Run:
         self._trials = [Trial.from_dict(record) for record in state["trials"]]
         self._task.meter.load(state["meter"])
         self._task.restore_used(state["used"])
-        _guarded(self._searcher, lambda: self._searcher.load_state_dict(state["searcher"]))
+        self._counted = self._counts()
+        self._call(lambda: self._searcher.load_state_dict(state["searcher"]))
         for record in state["flight"]:
             trial = Trial.from_dict(record)
             if trial.state == "pending":
@@ -92,29 +112,37 @@ class _Run:
     def steps(self, searcher: Searcher) -> None:
         """Drives a method step by step."""
         while self._ended is None:
-            if _guarded(searcher, lambda: searcher.done):
-                self._ended = searcher.gave_up or "done"
-            elif not self._over():
-                try:
-                    proposal = _guarded(searcher, searcher.step)
-                except LimitReached as limit:
-                    self._ended = str(limit)
+            try:
+                if self._call(lambda: searcher.done):
+                    self._ended = searcher.gave_up or "done"
                     return
-                if not isinstance(proposal, Proposal):
-                    raise SearcherError(f"{_name(searcher)}.step() returned {type(proposal).__name__}, not a Proposal")
-                if proposal.plan is None:
-                    self._idle += 1
-                else:
-                    self._record(self._proposed(proposal))
+                if self._over():
+                    return
+                proposal = self._call(searcher.step)
+            except LimitReached as limit:
+                self._ended = str(limit)
+                return
+            except TimeUp:
+                self._ended = self._time_up()
+                return
+            if not isinstance(proposal, Proposal):
+                raise SearcherError(f"{_name(searcher)}.step() returned {type(proposal).__name__}, not a Proposal")
+            if proposal.plan is None:
+                self._idle = 0 if self._worked() else self._idle + 1
+            else:
+                self._record(self._proposed(proposal))
 
     def ask_and_tell(self, searcher: AskTellSearcher, parallel: int) -> None:
         """Keeps so many trials in flight and tells them in the order of asking."""
         while True:
             while self._ended is None and len(self._flight) < parallel and not self._over():
                 try:
-                    plan = _guarded(searcher, lambda: searcher.ask(tuple(self._flight)))
+                    plan = self._call(lambda: searcher.ask(tuple(self._flight)))
                 except LimitReached as limit:
                     self._ended = str(limit)
+                    break
+                except TimeUp:
+                    self._ended = self._time_up()
                     break
                 if plan is None:
                     if not self._flight:
@@ -144,8 +172,31 @@ class _Run:
             tuple(self._trials),
             ended,
             self._searcher.gave_up,
-            _guarded(self._searcher, self._searcher.trained),
+            None if (trained := self._call(self._searcher.trained)) is None else unwatched(trained),
+            tuple(self._remarks()),
         )
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        """Runs the searcher's code, which can be interrupted and cannot end the process."""
+        with self.watchdog.step():
+            return _guarded(self._searcher, call)
+
+    def _time_up(self) -> str:
+        return next((n for n in ("wall_seconds", "cpu_seconds") if self._task.meter.passed(n)), "wall_seconds")
+
+    def _worked(self) -> bool:
+        """Whether anything was counted since the last time that this was asked."""
+        before, self._counted = self._counted, self._counts()
+        return before != self._counted
+
+    def _counts(self) -> dict[str, float | int]:
+        reading = self._task.meter.reading()
+        return {name: reading[name] for name in COUNTS}
+
+    def _remarks(self) -> Iterator[str]:
+        if self._task.space.not_counted:
+            yield f"not counted: {', '.join(self._task.space.not_counted)}"
+        yield from off_the_meter(self._task)
 
     def _over(self) -> bool:
         """Whether a limit is reached, or nothing new comes."""
@@ -175,15 +226,23 @@ class _Run:
             known = searcher.trials[trial.plan]
             trial = replace(trial, score=known.score, measures=known.measures, failure=known.failure)
         else:
-            told = self._evaluator.next()
+            try:
+                with self.watchdog.step():
+                    told = self._evaluator.next()
+            except TimeUp:
+                self._ended, self._flight = self._time_up(), []
+                return
             trial = replace(trial, state=told.state, score=told.score, measures=told.measures, failure=told.failure)
             if trial.score is not None and not math.isfinite(trial.score):
                 trial = replace(trial, state="failed", score=None, failure=f"the validation loss is {trial.score}")
         del self._flight[0]
         try:
-            _guarded(searcher, lambda: searcher.hear(trial))
+            self._call(lambda: searcher.hear(trial))
         except LimitReached as limit:  # what was in flight is not told any more
             self._ended, self._flight = str(limit), []
+            return
+        except TimeUp:
+            self._ended, self._flight = self._time_up(), []
             return
         self._record(trial)
 
@@ -193,13 +252,23 @@ class _Run:
         cost = self._admitted(proposal.plan, number)
         assert proposal.plan is not None
         score = _number(self._searcher, "score", proposal.score, number)
-        for name, value in proposal.measures.items():
-            _number(self._searcher, f"measure {name}", value, number)
-        _number(self._searcher, "lower_bound", proposal.info.get("lower_bound"), number)
+        measures = {n: _number(self._searcher, f"measure {n}", v, number) for n, v in proposal.measures.items()}
+        try:
+            info = plain(dict(proposal.info))
+        except TypeError as error:
+            raise SearcherError(f"{_name(self._searcher)} returned in its info at step {number} {error}") from None
+        _number(self._searcher, "lower_bound", info.get("lower_bound"), number)
         ended: State = "failed" if proposal.failure is not None else "done"
         state: State = "cached" if proposal.cached else ended
         return Trial(
-            number, proposal.plan, state, score, dict(proposal.measures), cost, proposal.failure, dict(proposal.info)
+            number,
+            proposal.plan,
+            state,
+            score,
+            {name: value for name, value in measures.items() if value is not None},
+            cost,
+            None if proposal.failure is None else str(proposal.failure),
+            info,
         )
 
     def _admitted(self, plan: Any, number: int) -> dict[str, int]:
@@ -218,7 +287,8 @@ class _Run:
         scores = [score for score in (before, trial.score) if score is not None]
         trial = replace(trial, incumbent=min(scores, default=None), meter=self._task.meter.reading())
         better = not self._trials or trial.incumbent != before
-        self._idle = 0 if better or trial.state != "cached" else self._idle + 1
+        worked = self._worked()
+        self._idle = 0 if better or worked else self._idle + 1
         self._trials.append(trial)
         if self._checkpoint is not None:
             self._save(self._checkpoint)
@@ -231,9 +301,9 @@ class _Run:
             "idle": self._idle,
             "meter": self._task.meter.reading(),
             "used": self._task.used(),
-            "searcher": _guarded(self._searcher, self._searcher.state_dict),
+            "searcher": self._call(self._searcher.state_dict),
         }
-        _guarded(self._searcher, lambda: save_state(path, state))
+        self._call(lambda: save_state(path, state))
 
 
 def incumbent(trials: Sequence[Trial]) -> Trial | None:
@@ -252,22 +322,25 @@ def _number(searcher: SearcherBase, what: str, value: Any, step: int) -> float |
     """
     if value is None:
         return None
-    if not (isinstance(value, Real) and math.isfinite(value)):
+    number = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
+    if isinstance(number, bool | np.bool_) or not (isinstance(number, Real) and math.isfinite(number)):
         raise SearcherError(
             f"{_name(searcher)} returned the {what} {value!r} at step {step}: a {what} is a finite number or None"
         )
-    return float(value)
+    return float(number)
 
 
 def _guarded(searcher: SearcherBase, call: Callable[[], Any]) -> Any:
     """Runs the searcher's code; what it raises becomes one readable error, limits and full disks pass through."""
     try:
-        return call()
-    except (LimitReached, SearcherError, StorageError):
+        with guarded():
+            return call()
+    except (LimitReached, SearcherError, StorageError, KeyboardInterrupt, TimeUp):
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise SearcherError(f"{_name(searcher)} raised {type(error).__name__}: {reason}") from error
+    except ProcessRefusedError as error:
+        raise SearcherError(f"{_name(searcher)} was stopped: {error}") from error
+    except BaseException as error:
+        raise SearcherError(f"{_name(searcher)} raised {told(error)}") from error
 
 
 def _why_none(trials: Sequence[Trial], ended: str) -> str:

@@ -30,6 +30,8 @@ class SearchResult:
         gave_up: why the method gave up; None if it did not.
         trained: the dense network that a one-shot method has trained, for ``task.compress`` and ``task.finetune``; None
             where the plan is one of the task's own weights.
+        remarks: what a reader of the numbers must know, a line each: operators that were not counted, work that was not
+            metered.
     """
 
     plan: RankPlan
@@ -41,6 +43,7 @@ class SearchResult:
     ended: str
     gave_up: str | None = None
     trained: nn.Module | None = field(default=None, compare=False)
+    remarks: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """A row per trial: its number, state, score, measures, costs, counts, and the numbers that the method logs."""

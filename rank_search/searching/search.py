@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError
+from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError, told
+from rank_search.isolation import ProcessRefusedError, guarded, isolated
 from rank_search.plugins import nearest
 from rank_search.searching.loop import run_search
 from rank_search.searching.result import SearchResult
 from rank_search.searching.searcher import SearcherBase, searchers
 from rank_search.searching.trial import Trial
+from rank_search.searching.watchdog import TimeUp, Watchdog
 from rank_search.task.meter import Limits
 from rank_search.task.oracles import Oracles
 from rank_search.task.task import Task
@@ -21,8 +23,22 @@ DEFAULT_LIMITS = Limits(evaluations=32)
 LARGEST_SEED = 2**32 - 1
 
 
-def make_searcher(task: Task, searcher: str | type[SearcherBase], seed: int, **options: Any) -> SearcherBase:
+def make_searcher(
+    task: Task,
+    searcher: str | type[SearcherBase],
+    seed: int,
+    *,
+    hopeless: Callable[[str], None] | None = None,
+    **options: Any,
+) -> SearcherBase:
     """Builds a searcher by name (registered, or ``module:Class``) or class.
+
+    Args:
+        task: its meter and data.
+        searcher: which.
+        seed: of the searcher.
+        hopeless: as in :func:`run_search`.
+        options: the searcher's own.
 
     Raises:
         UnknownNameError, PluginError: if there is no such searcher.
@@ -36,13 +52,18 @@ def make_searcher(task: Task, searcher: str | type[SearcherBase], seed: int, **o
         raise InvalidInputError(f"seed={seed!r} is not allowed: it is a whole number from 0 to {LARGEST_SEED}")
     if cls.needs_data and task.data is None:
         raise DataError(f"the searcher {searcher!r} needs data, and this task has none: give Task(..., data=...)")
+    watchdog = Watchdog(task.meter, hopeless)
     try:
-        return cls(Oracles(task), seed=seed, **options)
-    except RankSearchError:
+        with watchdog.watching(), watchdog.step(), guarded():
+            return cls(Oracles(task), seed=seed, **options)
+    except (RankSearchError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise SearcherError(f"{cls.__name__}(...) raised {type(error).__name__}: {reason}") from error
+    except TimeUp:
+        raise SearcherError(f"{cls.__name__}(...) did not end within its limit on seconds") from None
+    except ProcessRefusedError as error:
+        raise SearcherError(f"{cls.__name__}(...) was stopped: {error}") from error
+    except BaseException as error:
+        raise SearcherError(f"{cls.__name__}(...) raised {told(error)}") from error
 
 
 def check_options(cls: type[SearcherBase], options: dict[str, Any]) -> None:
@@ -91,4 +112,6 @@ def search(
     """
     metered = task.under(task.budget, limits=limits)
     file = None if checkpoint is None else Path(checkpoint)
-    return run_search(make_searcher(metered, searcher, seed, **options), file, callback, parallel)
+    with isolated(seed):
+        made = make_searcher(metered, searcher, seed, **options)
+    return run_search(made, file, callback, parallel)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rank_search.errors import PlanError
 
 DENSE_FORM = "dense"
@@ -30,10 +32,11 @@ class Choice:
                 f"a {self.form!r} choice with ranks {list(self.ranks)}: dense has none, every other form some"
             )
         for rank in self.ranks:
-            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            if isinstance(rank, bool | np.bool_) or not isinstance(rank, int | np.integer) or rank < 1:
                 raise PlanError(
                     f"rank {rank!r} of a {self.form!r} choice is not allowed: ranks are whole numbers from 1"
                 )
+        object.__setattr__(self, "ranks", tuple(int(rank) for rank in self.ranks))  # NumPy's are numbers, too
 
     def __str__(self) -> str:
         return f"{self.form} {','.join(map(str, self.ranks))}".strip()

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from rank_search.copying import copy_network
 from rank_search.nests import Nest, call, check_nest, moved
 from rank_search.running import device_of
+from rank_search.task.data.data import Data
+from rank_search.task.evaluation import with_dense
+from rank_search.task.objectives.objective import Objective
 
 WARM_UP, ROUNDS, LIMIT_S = 3, 15, 10.0
 LATENCY_BATCH = 32
@@ -43,6 +47,20 @@ def latencies(models: Sequence[nn.Module], inputs: Nest, rounds: int = ROUNDS) -
                 if done >= WARM_UP:
                     times.append(1000 * (time.perf_counter() - start) / samples)
     return [float(torch.tensor(times, dtype=torch.float64).median()) for times in spent]
+
+
+def training_seconds(model: nn.Module, data: Data, objective: Objective) -> float:
+    """CPU seconds that a training step takes per sample, by one step of a copy of the network after a first one."""
+    network = copy_network(model).train()
+    batches = data.batches(data.train.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)
+    (batch,) = with_dense(iter([next(iter(batches)).to(device_of(model))]), objective, model)
+    spent = 0.0
+    for _ in range(2):
+        started = time.process_time()
+        objective.loss(call(network, batch.inputs), batch).backward()  # type: ignore[no-untyped-call]
+        _wait(device_of(model))
+        spent = time.process_time() - started
+    return spent / batch.samples
 
 
 def _wait(device: torch.device) -> None:

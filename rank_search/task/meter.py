@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import ClassVar
+
+import numpy as np
 
 from rank_search.errors import InvalidInputError, LimitReached
 
@@ -52,6 +56,7 @@ class Meter:
         self.limits = limits or Limits()
         self.evaluations = self.samples_forward = self.samples_trained = self.decompositions = 0
         self._before = (0.0, 0.0)
+        self._inside, self._depth = 0.0, 0
         self._started = (time.process_time(), time.perf_counter())
 
     def __repr__(self) -> str:
@@ -62,13 +67,41 @@ class Meter:
 
         Raises:
             LimitReached: if a count would pass its limit; nothing is added then.
+            InvalidInputError: for a count that does not exist, or an amount that is no whole number from 0.
         """
+        for name, amount in counts.items():
+            if name not in COUNTS:
+                raise InvalidInputError(f"the meter has no {name!r}; it counts {', '.join(COUNTS)}")
+            if isinstance(amount, bool) or not isinstance(amount, int | np.integer) or amount < 0:
+                raise InvalidInputError(f"{name}={amount!r} cannot be charged: give a whole number from 0")
         for name, amount in counts.items():
             limit = getattr(self.limits, name)
             if limit is not None and getattr(self, name) + amount > limit:
                 raise LimitReached(f"{name} would pass the limit of {limit}")
         for name, amount in counts.items():
-            setattr(self, name, getattr(self, name) + amount)
+            setattr(self, name, getattr(self, name) + int(amount))
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Metered work: the CPU time that passes here is the task's, not the searcher's."""
+        started = time.process_time()
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._inside += time.process_time() - started
+
+    @property
+    def outside_cpu_seconds(self) -> float:
+        """CPU time that was spent outside of metered work, since the meter started or the search was resumed."""
+        return time.process_time() - self._started[0] - self._inside
+
+    @property
+    def inside_cpu_seconds(self) -> float:
+        """CPU time of metered work, since the meter started or the search was resumed."""
+        return self._inside
 
     @property
     def cpu_seconds(self) -> float:
@@ -85,10 +118,13 @@ class Meter:
 
         A search may go on when its decompositions are used up: what is decomposed already costs no more.
         """
-        for name, limit in asdict(self.limits).items():
-            if name != "decompositions" and limit is not None and getattr(self, name) >= limit:
-                return name
-        return None
+        names = (field.name for field in fields(self.limits) if field.name != "decompositions")
+        return next((name for name in names if self.passed(name)), None)
+
+    def passed(self, name: str) -> bool:
+        """Whether this limit is reached."""
+        limit = getattr(self.limits, name)
+        return limit is not None and getattr(self, name) >= limit
 
     def reading(self) -> dict[str, float | int]:
         """All counts and seconds by name."""

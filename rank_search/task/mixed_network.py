@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from rank_search.copying import copy_network
 from rank_search.nests import Nest
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.task.repair.recalibration import BatchNorm
@@ -47,7 +47,7 @@ class MixedNetwork:
     def _copy(self, batch_statistics: bool) -> nn.Module:
         """In evaluation mode, but for batch norms that use the batch's statistics."""
         if batch_statistics not in self._copies:
-            model = copy.deepcopy(self._dense).eval().requires_grad_(False)
+            model = copy_network(self._dense).eval().requires_grad_(False)
             for module in model.modules():
                 if batch_statistics and isinstance(module, BatchNorm):
                     module.train()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -13,24 +14,29 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray
+from rank_search.copying import copy_network
 from rank_search.errors import DataError, InvalidInputError
-from rank_search.nests import Nest, call, moved
-from rank_search.running import device_of, evaluating
+from rank_search.isolation import trusted
+from rank_search.nests import Nest, check_nest, moved
+from rank_search.running import device_of
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
+from rank_search.space.compress import check_saveable
 from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.verification import verify_cost
 from rank_search.task.batch import Batch
 from rank_search.task.data.data import Data
 from rank_search.task.evaluation import Evaluation, validate, with_dense
-from rank_search.task.latency import LATENCY_BATCH, latencies
+from rank_search.task.latency import LATENCY_BATCH, latencies, training_seconds
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.mixed_network import MixedNetwork
 from rank_search.task.networks.weights import check_finite
 from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
+from rank_search.task.objectives.fit import check_fit
+from rank_search.task.passes import TRAINING_PASSES, Passes
 from rank_search.task.recipe import Recipe, task_loss, train
 from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
 
 RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
-CHECKED = 32  # samples on which the objective is tried against the network's outputs
 
 
 class Task:
@@ -55,7 +61,7 @@ class Task:
 
     Raises:
         InfeasibleBudgetError: if no plan of the space meets the budget.
-        WeightsError: if a parameter of the model is NaN or infinite.
+        WeightsError: if a parameter of the model is NaN or infinite, or its state cannot be saved.
         InvalidInputError: if the objective does not fit the network's outputs and the targets.
         DataError: if it needs targets and the data has none.
     """
@@ -78,6 +84,7 @@ class Task:
         ):
             if value is not None and value < least:
                 raise InvalidInputError(f"{name}={value} is not allowed: it must be at least {least}")
+        check_saveable(model)
         check_finite(model)
         space.require_feasible(budget)
         self.model, self.space, self.budget = model, space, budget
@@ -90,8 +97,11 @@ class Task:
         self._has_norms = has_running_statistics(model)
         self._mixed = MixedNetwork(model)
         self._lock = threading.RLock()
+        self._threads = threading.get_ident(), torch.get_num_threads()
         self.meter = Meter()
-        self._check_objective()
+        self._passes = Passes(self._charge_passes)
+        if self.data is not None:
+            check_fit(self.objective, self.data, model)
 
     def __repr__(self) -> str:
         return f"Task({type(self.model).__name__}, {self.space!r}, {self.budget!r}, {self.objective!r}, {self.data!r})"
@@ -112,6 +122,7 @@ class Task:
         other = copy.copy(self)
         other.budget, other.seed = budget, self.seed if seed is None else seed
         other._used, other.meter = set(), Meter(limits)
+        other._passes = Passes(other._charge_passes)
         return other
 
     # -- what searchers see, too (documented in Oracles) ---------------------------------------------------------------
@@ -126,8 +137,9 @@ class Task:
 
     def relative_errors(self) -> list[FloatArray]:
         """``||W - What||^2 / ||W||^2`` of every option, one array ``[n]`` per layer; charges every decomposition."""
-        self._charge({(options.layer.name, form.name) for options in self.space.layers for form in options.forms})
-        return self.space.relative_errors()
+        with self._working():
+            self._charge({(options.layer.name, form.name) for options in self.space.layers for form in options.forms})
+            return self.space.relative_errors()
 
     def trained_errors(self, weights: Mapping[str, Tensor]) -> list[FloatArray]:
         """As :meth:`relative_errors`, of other weights (see :class:`Oracles`)."""
@@ -143,8 +155,10 @@ class Task:
                     f"the weight of layer {options.layer.name!r} has shape {list(weight.shape)}, "
                     f"the layer's is {list(options.layer.shape)}"
                 )
-            self.meter.charge(decompositions=len(options.forms))
-            found.append(options.relative_errors_of(LayerWeight(options.layer, weight, None, options.weight.whitening)))
+            with self._working():
+                self.meter.charge(decompositions=len(options.forms))
+                other = LayerWeight(options.layer, weight, None, options.weight.whitening)
+                found.append(options.relative_errors_of(other))
         return found
 
     def weight_error(self, plan: RankPlan) -> float:
@@ -154,9 +168,10 @@ class Task:
             OverBudgetError, LimitReached
         """
         self.admit(plan)
-        self._charge(_used_by(plan))
-        rows = zip(self.space.layers, self.space.indices(plan), strict=True)
-        return sum(options.relative_error(int(row)) for options, row in rows)
+        with self._working():
+            self._charge(_used_by(plan))
+            rows = zip(self.space.layers, self.space.indices(plan), strict=True)
+            return sum(options.relative_error(int(row)) for options, row in rows)
 
     def evaluate(self, plan: RankPlan) -> Evaluation:
         """Builds the network, recalibrates batch norm and validates it on the task's fixed validation subset.
@@ -178,6 +193,10 @@ class Task:
         """
         self.admit(plan)
         self._data()
+        with self._lock:
+            self._charge_judging(plan)
+
+    def _charge_judging(self, plan: RankPlan) -> None:
         samples = len(self._subset()[1]) * (2 if self.objective.by_dense else 1) + self._recalibration_cost(plan)
         self._charge(_used_by(plan), evaluations=1, samples_forward=samples)
 
@@ -188,7 +207,7 @@ class Task:
             OverBudgetError, EvaluationError, DataError
         """
         self.admit(plan)
-        with self._lock:  # hooks on the dense network and the caches of factors serve one plan at a time
+        with self._working():  # what listens to the dense network and the caches of factors serve one plan at a time
             return validate(self._build(plan), self._data(), self._subset()[1], self.objective, self.model)
 
     def train_batches(
@@ -197,7 +216,9 @@ class Task:
         """One epoch of training batches for one-shot methods (see :class:`Oracles`); metered as trained samples."""
         batches = self._data().train_batches(batch_size or self.recipe.batch_size, generator)
         for batch in islice(batches, skip, None):
-            self.meter.charge(samples_trained=batch.samples)
+            with self._lock:
+                self.meter.charge(samples_trained=batch.samples)
+                self._passes.pay(TRAINING_PASSES * batch.samples)
             yield from with_dense(iter([batch]), self.objective, self.model)
 
     @property
@@ -217,6 +238,8 @@ class Task:
 
     def outputs_with(self, weights: Mapping[str, Tensor], inputs: Nest, batch_statistics: bool = False) -> Any:
         """The dense network's outputs with some weights replaced, differentiable in them (see :class:`Oracles`)."""
+        with self._lock:
+            self._passes.run(check_nest(inputs, "the inputs"))
         return self._mixed.outputs(weights, inputs, batch_statistics)
 
     def loss(self, model: nn.Module, batch: Batch, distill_weight: float = 0.0) -> Tensor:
@@ -225,8 +248,9 @@ class Task:
         return task_loss(model, self.model, batch, recipe, self.objective)
 
     def dense_model(self) -> nn.Module:
-        """A copy of the dense network, the caller's own."""
-        return copy.deepcopy(self.model)
+        """A copy of the dense network, the caller's own; its passes are counted."""
+        with self._lock:
+            return self._passes.watch(copy_network(self.model))
 
     @property
     def device(self) -> torch.device:
@@ -244,7 +268,9 @@ class Task:
         Raises:
             LimitReached: if a limit would be passed.
         """
-        self.meter.charge(**counts)
+        with self._lock:
+            self.meter.charge(**counts)
+            self._passes.pay(counts.get("samples_forward", 0))
 
     # -- what only the house sees --------------------------------------------------------------------------------------
 
@@ -263,9 +289,11 @@ class Task:
         self.admit(plan)
         if trained is not None:
             check_finite(trained)
-        self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
-        with self._lock:
-            return self._build(plan, trained)
+        with self._working():
+            self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
+            compressed = self._build(plan, trained)
+            verify_cost(self.space, compressed, plan)
+        return compressed
 
     def validate(self, model: nn.Module) -> Evaluation:
         """The measures on the WHOLE validation set; metered as forward samples.
@@ -279,11 +307,12 @@ class Task:
         data, plan = self._data(), plan_of(model)
         if len(plan):
             self.admit(plan)
-        self.meter.charge(samples_forward=len(data.validation))
-        return validate(model, data, data.validation, self.objective, self.model)
+        with self._working():
+            self.meter.charge(samples_forward=len(data.validation))
+            return validate(model, data, data.validation, self.objective, self.model)
 
     def finetune(self, plan: RankPlan, epochs: int | None = None, trained: nn.Module | None = None) -> nn.Module:
-        """The common fine-tune of the plan's network, distilled from the dense one.
+        """The common fine-tune of the plan's network, distilled from the dense one; counted once more at the end.
 
         Args:
             plan: within the budget.
@@ -296,15 +325,18 @@ class Task:
         recipe = self.recipe if epochs is None else replace(self.recipe, epochs=epochs)
         data = self._data()
         compressed = self.compress(plan, trained)
-        return train(
-            compressed,
-            data,
-            recipe,
-            self.seed,
-            teacher=self.model,
-            charge=lambda samples: self.meter.charge(samples_trained=samples),
-            objective=self.objective,
-        )
+        with self._working():
+            train(
+                compressed,
+                data,
+                recipe,
+                self.seed,
+                teacher=self.model,
+                charge=lambda samples: self.meter.charge(samples_trained=samples),
+                objective=self.objective,
+            )
+            verify_cost(self.space, compressed, plan)
+        return compressed
 
     def latencies(self, models: Sequence[nn.Module]) -> list[float]:
         """Median milliseconds per sample in a batch of 32, the networks measured in turn (see :func:`latencies`).
@@ -315,6 +347,14 @@ class Task:
         data = self._data()
         batch = next(iter(data.batches(data.validation.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)))
         return latencies([model.eval() for model in models], batch.inputs)
+
+    def seconds_of_samples(self) -> float:
+        """CPU seconds that the samples which a searcher ran by itself take by this task's own timing."""
+        samples = max(self.meter.samples_trained, self._passes.ran)
+        if self.data is None or not samples:
+            return 0.0
+        with self._working(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+            return samples * training_seconds(self.model, self.data, self.objective)
 
     def used(self) -> list[list[str]]:
         """The (layer, form) pairs charged so far, for a checkpoint."""
@@ -328,29 +368,6 @@ class Task:
         if self.data is None:
             raise DataError("this task has no data: give Task(..., data=rank_search.load_data(...))")
         return self.data
-
-    def _check_objective(self) -> None:
-        """Tries the objective on a few samples of the dense network; what else may fail is said by who runs it."""
-        if self.data is None:
-            return
-        batches = self.data.batches(self.data.validation.subset(CHECKED, seed=0), CHECKED)
-        (batch,) = with_dense(iter([next(iter(batches)).to(self.device)]), self.objective, self.model)
-        if batch.targets is None and self.objective.needs_targets:
-            raise DataError(
-                f"the objective {type(self.objective).__name__} needs targets, and this data has none: give "
-                "(inputs, targets), or choose objective='embedding', which compares with the dense network"
-            )
-        try:
-            with evaluating(self.model):
-                outputs = call(self.model, batch.inputs)
-        except Exception:
-            return
-        try:
-            self.objective.totals(outputs, batch)
-        except InvalidInputError:
-            raise
-        except Exception:
-            return
 
     def _subset(self) -> tuple[Any, Any]:
         """The fixed training samples for recalibration and validation samples for evaluation; alike for all seeds."""
@@ -382,9 +399,23 @@ class Task:
 
     def _charge(self, used: set[tuple[str, str]], **counts: int) -> None:
         """Charges the counts and the decompositions that this task has not used before, all or none."""
-        new = used - self._used
-        self.meter.charge(decompositions=len(new), **counts)
-        self._used |= new
+        with self._lock:
+            new = used - self._used
+            self.meter.charge(decompositions=len(new), **counts)
+            self._used |= new
+
+    def _charge_passes(self, samples: int) -> None:
+        self.meter.charge(samples_forward=samples)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """One oracle at a time, with the cores that the task was made with, whatever thread asks."""
+        with self._lock:
+            owner, threads = self._threads
+            if threading.get_ident() != owner and torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            with self.meter.inside(), trusted():
+                yield
 
 
 def _used_by(plan: RankPlan) -> set[tuple[str, str]]:

@@ -102,15 +102,16 @@ def returning(value: Any) -> Callable[[Scripted], Any]:
 
 
 OVER = RankPlan({})
+PLACE = r" \(test_loop\.py:\d+ in \w+\)"
 STRANGE = RankPlan({"fifth": Choice("svd", (1,))})
 
 
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (fail(ValueError("bad rank")), "^Scripted raised ValueError: bad rank$"),
-        (fail(RuntimeError("two\n  lines")), "^Scripted raised RuntimeError: two lines$"),
-        (fail(KeyError("x")), "^Scripted raised KeyError: 'x'$"),
+        (fail(ValueError("bad rank")), rf"^Scripted raised ValueError: bad rank{PLACE}$"),
+        (fail(RuntimeError("two\n  lines")), rf"^Scripted raised RuntimeError: two lines{PLACE}$"),
+        (fail(KeyError("x")), rf"^Scripted raised KeyError: 'x'{PLACE}$"),
         (lambda searcher: searcher.task.admit(OVER), "^Scripted raised OverBudgetError: the plan costs "),
         (Proposal(B, math.nan), "^Scripted returned the score nan at step 2: a score is a finite number or None$"),
         (Proposal(B, -math.inf), "^Scripted returned the score -inf at step 2: a score is a finite number or None$"),
@@ -172,7 +173,7 @@ def test_whatever_method_raises_the_error_names_the_searcher(method: str, tmp_pa
         run(Proposal(A, 1.0), checkpoint=checkpoint)
     wrong = property(broken) if method == "done" else broken
     searcher = type("Broken", (Scripted,), {method: wrong})(tiny_task(), [Proposal(A, 1.0)])
-    with pytest.raises(SearcherError, match=r"^Broken raised IndexError: list index$"):
+    with pytest.raises(SearcherError, match=rf"^Broken raised IndexError: list index{PLACE}$"):
         run_search(searcher, checkpoint)
 
 
@@ -235,8 +236,16 @@ def test_time_ends_a_search_between_steps() -> None:
 def test_steps_that_bring_nothing_new_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rank_search.searching.loop.IDLE_STEPS", 4)
     known = Proposal(A, 1.0, cached=True)
-    result = run(Proposal(A, 1.0), known, known, Proposal(B, 1.0), known, Proposal(None), known, known, known, known)
+
+    def metered(searcher: Scripted) -> Proposal:
+        searcher.task.charge(evaluations=1)
+        return Proposal(B, 1.0)
+
+    result = run(Proposal(A, 1.0), known, known, metered, known, Proposal(None), known, known, known, known)
     assert (len(result.trials), result.ended) == (7, "nothing new in 4 steps")  # a new evaluation starts the count anew
+    free = Proposal(B, 1.0)  # a step that claims an evaluation and metered none
+    result = run(Proposal(A, 1.0), known, free, free, free, free, free)
+    assert (len(result.trials), result.ended) == (5, "nothing new in 4 steps")
     result = run(Proposal(A, 1.0), known, known, known, Proposal(B, 0.5, cached=True), known, known, known)
     assert (len(result.trials), result.ended) == (8, "done")  # so does a better plan
 

@@ -246,9 +246,9 @@ def test_a_fine_tune_counts_its_epochs_and_its_recalibration(runs: Runs) -> None
     task.finetune(SMALL)
     assert counts(task) == (0, 40, 2 * TRAIN, 2)
     assert runs.trained == 2 * TRAIN
-    assert (
-        runs.forward == 40 + 2 * TRAIN
-    )  # recalibration, with the dense network beside, and the teacher on every trained image
+    # recalibration, with the dense network beside, the teacher on every trained image, and one sample for each of the
+    # two times that the network's cost is counted: as it was made, and when it is trained
+    assert runs.forward == 40 + 2 * TRAIN + 2
     task.finetune(SMALL, epochs=5)
     assert counts(task) == (0, 80, 7 * TRAIN, 2)
 
@@ -260,7 +260,7 @@ def test_compressing_and_validating_are_counted_as_images_forward(runs: Runs) ->
     assert counts(task) == (0, 40, 0, 2)
     task.validate(net)
     assert counts(task) == (0, 40 + VALIDATION, 0, 2)
-    assert runs.forward == 40 + VALIDATION
+    assert runs.forward == 40 + VALIDATION + 1  # one sample by which its cost is counted
 
 
 def test_training_batches_are_charged_one_by_one() -> None:

@@ -41,7 +41,14 @@ def render(board: pd.DataFrame, console: Console) -> None:
         console.print(
             Text(f"\n{count} cell{'s' * (count > 1)} failed (results.csv has the whole reasons):", style="bold red")
         )
-    for line in texts.failures:
+    _lines(texts.failures, console)
+    if texts.remarks:
+        console.print(Text("\nremarks (results.csv has them whole):", style="bold"))
+    _lines(texts.remarks, console)
+
+
+def _lines(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
         console.print(Text(f"  {line}"), no_wrap=True, overflow="ellipsis")
 
 

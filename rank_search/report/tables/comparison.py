@@ -26,11 +26,13 @@ class Comparison:
         tables: one per task.
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
+        remarks: one line per finished cell that has any.
     """
 
     tables: tuple[Table, ...]
     legend: tuple[str, ...]
     failures: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def comparison(board: pd.DataFrame) -> Comparison:
@@ -47,6 +49,7 @@ def comparison(board: pd.DataFrame) -> Comparison:
         tables=tuple(task_table(task, rows, measures[task]) for task, rows in by_task.items()),
         legend=_legend(measures.values()),
         failures=tuple(line for lines in board["failures"] for line in lines),
+        remarks=tuple(line for lines in board["remarks"] for line in lines),
     )
 
 

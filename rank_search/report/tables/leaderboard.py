@@ -17,7 +17,7 @@ from rank_search.report.statistics import Interval, mean_interval
 
 LATENCIES = ("latency_ms", "dense_latency_ms")
 COSTS = ("evaluations", "samples_forward", "samples_trained", "search_seconds")
-NAMES = ("cell", "task", "budget", "searcher", "seed", "status", "reason", "measure", "better", "unit")
+NAMES = ("cell", "task", "budget", "searcher", "seed", "status", "reason", "remarks", "measure", "better", "unit")
 MEASURED = {"before": "{}_before", "validation": "val_{}", "test": "test_{}"}
 """Columns of the reported measure: here, and in the results."""
 DENSE_MEASURED = {"validation": "dense_val_{}", "test": "dense_test_{}"}
@@ -38,7 +38,8 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         ``test`` are of that measure, named ``measure``; ``better`` and ``unit`` say how it reads; ``*_half_width`` is
         of the 95 % Student-t interval over seeds (NaN for one seed). ``kept_*`` and ``latency_share`` are fractions of
         the dense net's, NaN for metrics that only another task's space has. ``failures`` holds one line
-        ``cell: reason`` per failed cell; where no seed is done the numbers are NaN.
+        ``cell: reason`` per failed cell, ``remarks`` one ``cell: remarks`` per finished one that has any; where no seed
+        is done the numbers are NaN.
 
     Raises:
         InvalidInputError: if a column is missing, a task reports several measures, or a finished seed lacks a number
@@ -69,6 +70,7 @@ def board_columns(metrics: Iterable[str]) -> tuple[str, ...]:
         *(column for name in MEASURED for column in (name, f"{name}_half_width")),
         *COSTS,
         "failures",
+        "remarks",
     )
 
 
@@ -101,6 +103,9 @@ def _row(budget: str, searcher: str, cells: pd.DataFrame, measure: Measure, kept
             f"{cell}: {' '.join(str(reason).split()) or 'no reason was recorded'}"
             for cell, reason in zip(failed["cell"], failed["reason"], strict=True)
         ),
+        "remarks": tuple(
+            f"{cell}: {remarks}" for cell, remarks in zip(done["cell"], done["remarks"], strict=True) if remarks
+        ),
     }
 
 
@@ -114,6 +119,7 @@ def _dense_row(task: str, cells: pd.DataFrame, measure: Measure, kept: Sequence[
         **dict.fromkeys((*own, "latency_share"), 1.0),
         **_with_half_widths(reached),
         "failures": (),
+        "remarks": (),
     }
 
 

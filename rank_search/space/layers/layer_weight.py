@@ -26,6 +26,8 @@ class LayerWeight:
         weight: the dense weight; a copy is kept, so that training the model later changes nothing here.
         cache: where parts are kept.
         whitening: of the layer's input, or None.
+
+    Tensors that it gives are shared: nobody may write to them.
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class LayerWeight:
     ) -> None:
         self.layer, self.whitening = layer, whitening
         self._weight = weight.detach().cpu().clone()
-        self._cache = cache or FactorCache()
+        self.cache = cache or FactorCache()
 
     @property
     def plain(self) -> Tensor:
@@ -49,7 +51,7 @@ class LayerWeight:
                 return self.plain
             return torch.einsum("goit,gij->gojt", self.plain, self.whitening.root)
 
-        return self._cache.latest(self._digest, compute)
+        return self.cache.latest(self._digest, compute)
 
     @property
     def scale(self) -> float:
@@ -73,7 +75,7 @@ class LayerWeight:
             compute: returns tensors by name, float64.
             on_disk: whether to keep it on disk, too: not if it is as fast to compute as to read.
         """
-        return self._cache.get(f"{name}-{self._digest}", compute, on_disk)
+        return self.cache.get(f"{name}-{self._digest}", compute, on_disk)
 
     @cached_property
     def _digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,7 @@ class LayerOptions:
         self.ranks: IntArray = np.concatenate([np.zeros((1, self.width), np.int64), *padded])
         self.costs: IntArray = np.concatenate([self._dense_costs[None], *(costs for _, _, costs in tables)])
         self.thinned = multiple_of > 1
+        self._read_only()
 
     def pruned(self) -> LayerOptions:
         """The table without options that another one OF THEIR FORM beats on every metric and on the error.
@@ -85,8 +87,14 @@ class LayerOptions:
         kept.ranks, kept.costs = self.ranks[rows, : kept.width], self.costs[rows]
         kept.thinned = True
         if "errors" in self.__dict__:
-            kept.errors = self.errors[rows]
+            kept.errors = _frozen(self.errors[rows])
+        kept._read_only()
         return kept
+
+    def _read_only(self) -> None:
+        """All searches of a process share the tables."""
+        for array in (self.form, self.ranks, self.costs):
+            _frozen(array)
 
     def costs_of(self, form: Decomposition, ranks: IntArray) -> IntArray:
         """What any rank tuples ``[k, modes]`` of a form cost in this layer, offered or not: ``[k, metrics]``."""
@@ -139,7 +147,7 @@ class LayerOptions:
             parts.append(_scaled(form.errors(self.weight, self.ranks_of(i)), self.weight.scale))
             if self.layer.dense_params > LARGE:
                 trim()
-        return np.concatenate(parts)
+        return _frozen(np.concatenate(parts))
 
     def relative_errors_of(self, weight: LayerWeight) -> FloatArray:
         """``||W - What||^2 / ||W||^2`` of every option for another weight of this layer, ``[n]``."""
@@ -213,7 +221,7 @@ class LayerOptions:
             for mode in range(len(form.modes)):
                 offered, place = np.unique(self.ranks[rows, mode], return_inverse=True)
                 result[rows, mode] = (place + 1) / (len(offered) + 1)
-        return result
+        return _frozen(result)
 
     @cached_property
     def _base(self) -> int:
@@ -234,6 +242,15 @@ class LayerOptions:
 
 LARGE = 2**19  # weights of a layer whose decompositions leave holes in memory that matter
 THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
+
+
+A = TypeVar("A", bound=np.ndarray[Any, Any])
+
+
+def _frozen(array: A) -> A:
+    """The array, which can no longer be written to."""
+    array.flags.writeable = False
+    return array
 
 
 def _scaled(errors: FloatArray, scale: float) -> FloatArray:

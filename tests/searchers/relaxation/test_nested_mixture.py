@@ -12,9 +12,11 @@ import torch
 from mixed_net import FORMS, IMAGE, Explicit, Floats, block_of, mixed_net, mixed_space
 from torch import Tensor
 
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.searchers.relaxation.nested_mixture import LayerMixture
 from rank_search.space import input_covariances
 from rank_search.space.forms import cp
+from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.space.tables.options import LayerOptions
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -182,13 +184,12 @@ def test_dense_is_always_there_and_first() -> None:
 
 
 def test_a_cp_without_a_finite_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = cp.parafac
+    measured = cp.CP.errors
 
-    def broken(target: Any, rank: int, **options: Any) -> Any:
-        weights, factors = fitted(target, rank, **options)
-        return weights * (np.nan if rank == 2 else 1.0), factors
+    def broken(self: cp.CP, weight: LayerWeight, ranks: IntArray) -> FloatArray:
+        return np.where(ranks[:, 0] == 2, np.inf, measured(self, weight, ranks))
 
-    monkeypatch.setattr(cp, "parafac", broken)
+    monkeypatch.setattr(cp.CP, "errors", broken)
     space = mixed_space(mixed_net(), {"cp": {"ranks": 6}})
     lost = 0
     for options in space.layers:

@@ -14,6 +14,7 @@ from mixed_net import columns_of, mixed_net, mixed_space
 from tiny_task import energy, squared_error, tiny_task
 
 from rank_search import Budget, RankPlan, RankSpace, Task, load_model
+from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import DataError, InvalidInputError
 from rank_search.searchers.ortos import Ortos
 from rank_search.searchers.relaxation import Relaxation
@@ -21,6 +22,7 @@ from rank_search.searchers.relaxation.budget_relaxation import BudgetRelaxation
 from rank_search.searchers.relaxation.nested_mixture import LayerMixture
 from rank_search.searching import SearchResult, make_searcher, run_search
 from rank_search.space.forms import cp
+from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.task.networks.weights import load_weights
 from rank_search.testing import small_task
 
@@ -81,13 +83,12 @@ def test_without_polish_the_most_probable_options_are_only_projected(budget: Bud
 
 @pytest.mark.parametrize("polish", [True, False], ids=["polished", "projected"])
 def test_a_cp_without_a_finite_fit_is_never_in_a_plan(polish: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted = cp.parafac
+    measured = cp.CP.errors
 
-    def broken(target: Any, rank: int, **options: Any) -> Any:
-        weights, factors = fitted(target, rank, **options)
-        return weights * (1.0 if rank in (1, 5) else np.nan), factors
+    def broken(self: cp.CP, weight: LayerWeight, ranks: IntArray) -> FloatArray:
+        return np.where(~np.isin(ranks[:, 0], (1, 5)), np.inf, measured(self, weight, ranks))
 
-    monkeypatch.setattr(cp, "parafac", broken)
+    monkeypatch.setattr(cp.CP, "errors", broken)
     net = mixed_net(0)
     space = mixed_space(net, {"cp": {"ranks": 8}, "svd": {}})
     errors = space.relative_errors()
