@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -166,10 +167,10 @@ def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, fol
         space,
         Budget(**config.budgets[0]),
         data,
-        section.finetune,
+        copy.deepcopy(section.finetune),  # the config itself is out of a searcher's reach
         evaluation_samples=section.evaluation.samples,
         recalibration_samples=section.evaluation.recalibration_samples,
-        objective=section.objective,
+        objective=copy.deepcopy(section.objective),
     )
 
 

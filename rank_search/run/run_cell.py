@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import traceback
@@ -114,7 +115,9 @@ def _run(
 
     searching = base.under(cell.budget, cell.seed, _limits(config, cell, base))
     with left_alone(config, cell, folder):
-        searcher = make_searcher(searching, cell.searcher.name, cell.seed, hopeless=hopeless, **cell.searcher.options)
+        searcher = make_searcher(
+            searching, cell.searcher.name, cell.seed, hopeless=hopeless, **copy.deepcopy(cell.searcher.options)
+        )
         result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel, hopeless=hopeless)
     write_steps(place, result.trials, dense["cost"], [*dense["validation"]])
     write_trace(place, result.trials)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from rank_search.digests import digest_of, digest_of_text
@@ -32,7 +34,7 @@ def task_digest(task: Task) -> dict[str, str]:
     }
     if task.data is not None:
         texts, tensors = task.data.fingerprint()
-        found["the data"] = digest_of_text([texts, digest_of(tensors)])
+        found["the data"] = digest_of_text([texts, digest_of(tensors), digest_of(_held(task.data))])
     for options in task.space.layers:
         found |= _of_options(options)
     found["decompositions that are kept in memory"] = digest_of_text(_caches(task.space))
@@ -72,3 +74,17 @@ def _modules(model: nn.Module) -> Iterable[str]:
     for name, module in model.named_modules():
         hooks = len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks)
         yield f"{name} {type(module).__qualname__} {hooks} {'forward' in vars(module)}"
+
+
+def _held(value: Any, depth: int = 6) -> Iterator[Tensor | np.ndarray[Any, Any]]:
+    """All tensors and arrays that an object holds, itself or in what it holds: the sets of a user's data, too."""
+    if isinstance(value, Tensor | np.ndarray):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        for item in value.values():
+            yield from _held(item, depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        for item in value:
+            yield from _held(item, depth - 1)
+    elif depth and hasattr(value, "__dict__"):
+        yield from _held(vars(value), depth - 1)

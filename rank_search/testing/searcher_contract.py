@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
+import os
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +21,7 @@ from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Budget
 from rank_search.space.layers.counting import count_macs
 from rank_search.task import Limits, Task
+from rank_search.task.digest import changed, task_digest
 from rank_search.testing.small_task import IMAGE, CountingTask, FailingTask, NanTask, small_task
 
 BUDGETS = (Budget(macs=0.7), Budget(macs=0.4), Budget(params=0.5, macs=0.6))
@@ -155,13 +160,39 @@ class SearcherContract:
             limit = getattr(limits, name)
             assert limit is None or getattr(task.meter, name) <= limit
 
-    def test_the_dense_network_is_left_as_it_was(self) -> None:
+    def test_what_searches_share_is_left_as_it_was(self) -> None:
         task = self.under(small_task(), BUDGETS[1])
-        before = copy.deepcopy(task.model.state_dict())
+        before = task_digest(task)
         self.run(task)
-        after = task.model.state_dict()
-        assert before.keys() == after.keys()
-        assert all(torch.equal(before[key], after[key]) for key in before)
+        assert changed(before, task_digest(task)) == []
+
+    def test_the_state_of_the_process_is_left_as_it_was(self) -> None:
+        before = process_state()
+        self.run(self.under(small_task(), BUDGETS[1]))
+        assert process_state() == before
+
+    def test_its_plans_are_worth_the_same_in_two_threads(self) -> None:
+        found = self.run(self.under(small_task(), BUDGETS[1]))
+        plans = list(dict.fromkeys(trial.plan for trial in found.trials))[:6]
+        task = small_task(Task).under(BUDGETS[1])
+        serial = [task.evaluate(plan) for plan in plans]
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(task.evaluate, plans)) == serial
+
+
+def process_state() -> dict[str, Any]:
+    """What of a process a search may not leave changed."""
+    return {
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "torch's generator": torch.get_rng_state().tolist(),
+        "NumPy's generator": np.random.get_state()[1].tolist(),  # type: ignore[index]
+        "Python's generator": random.getstate(),
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+        "streams": (sys.stdout, sys.stderr),
+    }
 
 
 _COUNTS = ("evaluations", "samples_forward", "samples_trained", "decompositions")
