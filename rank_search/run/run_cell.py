@@ -48,7 +48,7 @@ def run_cell(
     Args:
         config, cell, folder: what to run and where.
         callback: hears of every trial.
-        hopeless: as in :func:`run_search`.
+        hopeless: of the search's meter (see :class:`Meter`).
 
     Returns:
         The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed,
@@ -114,11 +114,10 @@ def _run(
     base, dense = prepared.task, prepared.dense
 
     searching = base.under(cell.budget, cell.seed, _limits(config, cell, base))
+    searching.meter.hopeless = hopeless
     with left_alone(config, cell, folder):
-        searcher = make_searcher(
-            searching, cell.searcher.name, cell.seed, hopeless=hopeless, **copy.deepcopy(cell.searcher.options)
-        )
-        result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel, hopeless=hopeless)
+        searcher = make_searcher(searching, cell.searcher.name, cell.seed, **copy.deepcopy(cell.searcher.options))
+        result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel)
     write_steps(place, result.trials, dense["cost"], [*dense["validation"]])
     write_trace(place, result.trials)
 

@@ -36,7 +36,6 @@ def run_search(
     callback: Callable[[Trial], None] = lambda trial: None,
     parallel: int = 1,
     evaluator: Evaluator | None = None,
-    hopeless: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Runs a search to its end, or on from its checkpoint.
 
@@ -47,8 +46,6 @@ def run_search(
         parallel: trials of an ask-and-tell searcher in flight at once; part of the search, as they are asked for before
             the earlier ones are told. Where they are evaluated changes nothing.
         evaluator: where; in this process unless told.
-        hopeless: called, from another thread, with the limit on seconds that has passed if a step cannot be
-            interrupted (see :class:`Watchdog`); None lets it hang.
 
     What the searcher does to the state of the process ends with the search (see :func:`isolated`).
 
@@ -59,7 +56,7 @@ def run_search(
     if isinstance(parallel, bool) or not isinstance(parallel, int) or parallel < 1:
         raise InvalidInputError(f"parallel={parallel!r} is not allowed: it is a whole number, at least 1")
     with isolated(searcher.seed):
-        run = _Run(searcher, checkpoint, callback, evaluator, hopeless)
+        run = _Run(searcher, checkpoint, callback, evaluator)
         with run.watchdog.watching():
             run.resume()
             if isinstance(searcher, AskTellSearcher):
@@ -80,10 +77,9 @@ class _Run:
         checkpoint: Path | None,
         callback: Callable[[Trial], None],
         evaluator: Evaluator | None,
-        hopeless: Callable[[str], None] | None,
     ) -> None:
         self._searcher, self._task = searcher, task_of(searcher.task)
-        self.watchdog = Watchdog(self._task.meter, hopeless)
+        self.watchdog = Watchdog(self._task.meter)
         self._counted = self._counts()
         self._checkpoint, self._callback = checkpoint, callback
         self._evaluator = evaluator or InProcess(self._task)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError, told
 from rank_search.isolation import ProcessRefusedError, guarded, isolated
 from rank_search.plugins import nearest
@@ -23,21 +25,13 @@ DEFAULT_LIMITS = Limits(evaluations=32)
 LARGEST_SEED = 2**32 - 1
 
 
-def make_searcher(
-    task: Task,
-    searcher: str | type[SearcherBase],
-    seed: int,
-    *,
-    hopeless: Callable[[str], None] | None = None,
-    **options: Any,
-) -> SearcherBase:
+def make_searcher(task: Task, searcher: str | type[SearcherBase], seed: int, **options: Any) -> SearcherBase:
     """Builds a searcher by name (registered, or ``module:Class``) or class.
 
     Args:
         task: its meter and data.
         searcher: which.
         seed: of the searcher.
-        hopeless: as in :func:`run_search`.
         options: the searcher's own.
 
     Raises:
@@ -48,14 +42,14 @@ def make_searcher(
     """
     cls = searchers.get(searcher) if isinstance(searcher, str) else searcher
     check_options(cls, options)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
         raise InvalidInputError(f"seed={seed!r} is not allowed: it is a whole number from 0 to {LARGEST_SEED}")
     if cls.needs_data and task.data is None:
         raise DataError(f"the searcher {searcher!r} needs data, and this task has none: give Task(..., data=...)")
-    watchdog = Watchdog(task.meter, hopeless)
+    watchdog = Watchdog(task.meter)
     try:
         with watchdog.watching(), watchdog.step(), guarded():
-            return cls(Oracles(task), seed=seed, **options)
+            return cls(Oracles(task), seed=int(seed), **options)
     except (RankSearchError, KeyboardInterrupt):
         raise
     except TimeUp:
@@ -112,6 +106,6 @@ def search(
     """
     metered = task.under(task.budget, limits=limits)
     file = None if checkpoint is None else Path(checkpoint)
-    with isolated(seed):
+    with isolated(0):
         made = make_searcher(metered, searcher, seed, **options)
     return run_search(made, file, callback, parallel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,12 +28,12 @@ class Watchdog:
     The main thread is interrupted by a signal, which ends a sleep, too; another one at its next step in Python.
 
     Args:
-        meter: whose limits and seconds are looked at.
-        hopeless: called from another thread if the step could not be interrupted for 15 seconds.
+        meter: whose limits and seconds are looked at; its ``hopeless`` is called, from another thread, if the step
+            could not be interrupted for 15 seconds.
     """
 
-    def __init__(self, meter: Meter, hopeless: Callable[[str], None] | None = None) -> None:
-        self._meter, self._hopeless = meter, hopeless
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
         self._armed = threading.Event()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -77,8 +77,8 @@ class Watchdog:
             if limit is None or not self._armed.is_set():
                 tried = 0.0
                 continue
-            if self._hopeless is not None and tried >= GIVE_UP_SECONDS:
-                self._hopeless(limit)
+            if self._meter.hopeless is not None and tried >= GIVE_UP_SECONDS:
+                self._meter.hopeless(limit)
             tried += AGAIN_SECONDS
             self._interrupt()
 

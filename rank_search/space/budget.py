@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from rank_search.errors import BudgetError
 from rank_search.plugins import nearest
 from rank_search.space.metrics.metric import ALWAYS, known_metrics
@@ -27,6 +29,7 @@ class Budget:
     def __init__(self, /, **bounds: float | int) -> None:
         if not bounds:
             raise BudgetError(f"a budget needs at least one of {', '.join(known_metrics())}, e.g. macs=0.5")
+        bounds = {m: bound.item() if isinstance(bound, np.number) else bound for m, bound in bounds.items()}
         for metric, bound in bounds.items():
             if metric not in ALWAYS and metric not in (known := known_metrics()):
                 raise BudgetError(

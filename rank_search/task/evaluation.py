@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rank_search.errors import EvaluationError, InvalidInputError
+from rank_search.errors import EvaluationError, InvalidInputError, told
 from rank_search.nests import call
 from rank_search.running import device_of, evaluating
 from rank_search.task.batch import Batch
@@ -58,7 +58,7 @@ def validate(
     except InvalidInputError:
         raise
     except Exception as error:
-        raise EvaluationError(f"the network cannot be validated: {type(error).__name__}: {_line(error)}") from error
+        raise EvaluationError(f"the network cannot be validated: {told(error)}") from error
     measures = objective.measures(added(parts))
     if not math.isfinite(measures["loss"]):
         raise EvaluationError(f"the validation loss is {measures['loss']}: the network's outputs are not finite")
@@ -75,7 +75,3 @@ def with_dense(batches: Iterator[Batch], objective: Objective, dense: nn.Module)
         with evaluating(dense):
             outputs = call(dense, given.inputs)
         yield Batch(given.inputs, outputs)
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else ""

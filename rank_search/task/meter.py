@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -40,6 +40,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, np.number):
+                value = value.item()
+                object.__setattr__(self, field.name, value)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
                 raise InvalidInputError(f"limit {field.name}={value!r} is not allowed: give a number above 0, or None")
 
@@ -50,7 +53,11 @@ class Meter:
     Attributes:
         evaluations, samples_forward, samples_trained, decompositions: see :class:`Limits`.
         limits: counts beyond these are refused before the work is done.
+        hopeless: called with the name of a limit on seconds that has passed in a step which cannot be interrupted; None
+            lets it hang.
     """
+
+    hopeless: Callable[[str], None] | None = None
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()

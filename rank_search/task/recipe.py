@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rank_search.errors import EvaluationError, InvalidInputError, RankSearchError
+from rank_search.errors import EvaluationError, InvalidInputError, RankSearchError, told
 from rank_search.nests import call
 from rank_search.plugins import nearest
 from rank_search.running import device_of, evaluating
@@ -127,6 +127,11 @@ def train(
         )
     if recipe.epochs == 0:
         return model.eval()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InvalidInputError(
+            f"every parameter of {type(model).__name__} is frozen (requires_grad=False): nothing can be trained; thaw "
+            "some, or set epochs=0"
+        )
     device = device_of(model)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # dropout and stochastic depth draw from the global generator
@@ -165,9 +170,8 @@ def _run_epochs(
             except RankSearchError:
                 raise
             except (RuntimeError, IndexError, ValueError) as error:
-                reason = " ".join(str(error).split())
                 raise EvaluationError(
-                    f"the network cannot be trained on these samples, at step {step}: {type(error).__name__}: {reason}"
+                    f"the network cannot be trained on these samples, at step {step}: {told(error)}"
                 ) from error
             if not torch.isfinite(loss):
                 raise EvaluationError(
