@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +18,14 @@ from rank_search.plugins import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+CLOSED_PIPE = 141
+"""What a shell says of a program that a closed pipe ended: 128 + SIGPIPE."""
+REPORTED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR),
+)
+"""Errors of the operating system that a line says as well as a traceback."""
 
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # click's, or that of the click inside newer typers
 
@@ -142,6 +153,8 @@ def search(
     )
     if row["reason"]:
         console.print(f"the search stopped early: {row['reason']}", markup=False, highlight=False)
+    if row["remarks"]:
+        console.print(f"remarks: {row['remarks']}", markup=False, highlight=False, soft_wrap=True)
     if row[f"test_{measure}"] is not None:
         console.print(f"test {measure}: dense {says(f'dense_test_{measure}')}, compressed {says(f'test_{measure}')}")
     said = f'saved in {output}; load it with rank_search.load("{output}", factory)'
@@ -160,7 +173,7 @@ def bench(
     from rank_search.run.bench import bench as run_bench
     from rank_search.run.config import load_config
     from rank_search.run.progress import LiveProgress
-    from rank_search.run.tracking import database_uri
+    from rank_search.run.tracking_database import database_path, database_uri
 
     console = _console()
     loaded = load_config(config, settings)
@@ -174,8 +187,9 @@ def bench(
         raise typer.Exit(130) from None
     statuses = _report(folder, console)
     uri = loaded.run.tracking or database_uri(folder)
-    if uri.startswith("sqlite:"):
-        ui = f"{Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {uri}"
+    database = database_path(uri)
+    if database is not None and database.is_file():
+        ui = shlex.join([str(Path(sys.executable).parent / "mlflow"), "ui", "--backend-store-uri", uri])
         console.print(f"MLflow:  {ui}", highlight=False, markup=False, soft_wrap=True)
     if "done" not in statuses:
         sys.stderr.write(f"error: all {len(statuses)} cells failed; their reasons are above\n")
@@ -193,8 +207,9 @@ def _report(folder: Path, console: Console) -> list[str]:
     from rank_search.report import leaderboard, read_results, render, write_plots
 
     results = read_results(folder)
-    render(leaderboard(results), console)
-    plots = write_plots(folder)
+    board = leaderboard(results)
+    plots = write_plots(folder)  # first: whoever reads along may leave after a line
+    render(board, console)
     console.print(f"results: {folder}", highlight=False, markup=False, soft_wrap=True)
     if plots:
         console.print(
@@ -213,15 +228,28 @@ def _shape(text: str) -> tuple[int, ...]:
 def _console() -> Console:
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    class PipedConsole(Console):
+        """Ends the command when nobody reads on; as an exit, which no cell takes for a fault of its own."""
+
+        def on_broken_pipe(self) -> None:
+            _leave_pipe()
+
+    console = PipedConsole()
+    return console if console.is_terminal else PipedConsole(width=120)
 
 
 def main() -> None:
     """Runs the command line; a known error becomes one line on standard error and exit code 2."""
     sys.path.insert(0, "")  # plug-ins and models of the current folder, as python -m would find them
+    for stream in (sys.stdout, sys.stderr):
+        _write_what_it_can(stream)
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # | head
+        _leave_pipe()
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help is on the screen
             sys.exit(error.exit_code)
@@ -231,9 +259,22 @@ def main() -> None:
     except RankSearchError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in REPORTED:
             raise
         _fail(f"{error.strerror}: {error.filename or ''}; free some space or choose another folder")
+
+
+def _write_what_it_can(stream: Any) -> None:
+    """A terminal that is not UTF-8 is given a sign for each character that it lacks."""
+    if getattr(stream, "errors", None) in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")
+
+
+def _leave_pipe() -> NoReturn:
+    """Ends without a word, as a program does that a closed pipe ends."""
+    with suppress(OSError, ValueError, AttributeError):  # what is left to write goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(CLOSED_PIPE)
 
 
 def _told(error: Any, given: list[str]) -> str:
@@ -261,5 +302,6 @@ def _value_of(options: list[str], given: list[str]) -> str | None:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    with suppress(BrokenPipeError, AttributeError):  # nobody listens
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(code)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rank_search.errors import InvalidInputError, PlanError, RunError
 from rank_search.files import read_json
+from rank_search.records.file_names import fitting
 from rank_search.records.schema import PLAN_FILE
 from rank_search.space.plan import Choice, RankPlan
 
@@ -16,7 +17,7 @@ def read_plan(folder: Path | str, cell: str) -> dict[str, Choice]:
     Raises:
         RunError: if the file is missing or is not a plan.
     """
-    path = Path(folder) / "cells" / cell / PLAN_FILE
+    path = Path(folder) / "cells" / fitting(cell) / PLAN_FILE
     try:
         content = read_json(path)
     except InvalidInputError as error:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rank_search.errors import RunError
 from rank_search.files import write_text
+from rank_search.records.file_names import fitting
 from rank_search.records.schema import STEP_NUMBERS, STEP_TEXTS, STEPS_FILE, kept, step_columns
 from rank_search.records.table import numbers, read_table, to_csv
 from rank_search.searching import Trial
@@ -44,7 +45,7 @@ def read_steps(folder: Path | str, cell: str) -> pd.DataFrame:
     Raises:
         RunError: if the file is missing, malformed or lacks columns.
     """
-    path = Path(folder) / "cells" / cell / STEPS_FILE
+    path = Path(folder) / "cells" / fitting(cell) / STEPS_FILE
     table = read_table(path, (*STEP_TEXTS, *STEP_NUMBERS))
     for column in table.columns:
         if column in STEP_NUMBERS or column.startswith("kept_"):

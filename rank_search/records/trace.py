@@ -9,6 +9,7 @@ from typing import Any
 
 from rank_search.errors import RunError
 from rank_search.files import write_text
+from rank_search.records.file_names import fitting
 from rank_search.records.schema import TRACE_FILE
 from rank_search.records.steps import is_nested
 from rank_search.searching import Trial
@@ -28,7 +29,7 @@ def read_trace(folder: Path | str, cell: str) -> list[dict[str, Any]]:
     Raises:
         RunError: if the file cannot be read or a line of it is not a JSON object.
     """
-    path = Path(folder) / "cells" / cell / TRACE_FILE
+    path = Path(folder) / "cells" / fitting(cell) / TRACE_FILE
     try:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from rank_search.records.file_names import AROUND_A_NAME, LONGEST_NAME, fitting
 from rank_search.records.plans import read_plan
 from rank_search.records.results import read_results
 from rank_search.records.steps import read_steps
@@ -24,12 +25,16 @@ from rank_search.report.tables.comparison import comparison
 from rank_search.report.tables.leaderboard import leaderboard
 from rank_search.report.tables.table import Table
 
+LONGEST_STEM = LONGEST_NAME - AROUND_A_NAME - len(".12345.png")
 Figure = MeasureAgainstCost | Incumbents | Ranks | RankPaths | Probabilities
 
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A figure and the name of its file, without an ending: letters, digits and ``._=,-`` alone."""
+    """A figure and the name of its file, without an ending: letters, digits and ``._=,-`` alone.
+
+    No other figure of the report has it, however it is spelled; one that is too long ends in a hash.
+    """
 
     stem: str
     figure: Figure
@@ -53,12 +58,14 @@ class Report:
         searchers: of all tasks, by name: each looks the same in every figure.
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
+        remarks: one line per finished cell that has any.
     """
 
     sections: tuple[Section, ...]
     searchers: tuple[str, ...]
     legend: tuple[str, ...]
     failures: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def report_of(folder: Path | str) -> Report:
@@ -82,18 +89,20 @@ def report_of(folder: Path | str) -> Report:
     texts = comparison(board)
     done = results.loc[results["status"] == "done"]
     tasks = list(dict.fromkeys(board["task"]))
+    sections = [
+        Section(
+            task,
+            (table,),
+            tuple(_figures(folder, task, board.loc[board["task"] == task], done.loc[done["task"] == task])),
+        )
+        for task, table in zip(tasks, texts.tables, strict=True)
+    ]
     return Report(
-        sections=tuple(
-            Section(
-                task,
-                (table,),
-                tuple(_figures(folder, task, board.loc[board["task"] == task], done.loc[done["task"] == task])),
-            )
-            for task, table in zip(tasks, texts.tables, strict=True)
-        ),
+        sections=_told_apart(sections),
         searchers=tuple(sorted(set(results["searcher"]))),
         legend=texts.legend,
         failures=texts.failures,
+        remarks=texts.remarks,
     )
 
 
@@ -132,4 +141,20 @@ def _of_traces(folder: Path, task: str, budget: str, searcher: str, cells: pd.Da
 
 
 def _figure(figure: Figure, *names: str) -> NamedFigure:
-    return NamedFigure("_".join(re.sub(r"[^\w.=,-]", "-", name) for name in names), figure)
+    stem = "_".join(re.sub(r"[^\w.=,-]", "-", name) for name in names)
+    return NamedFigure(fitting(stem, LONGEST_STEM), figure)
+
+
+def _told_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """Numbers figures whose names differ in nothing, or in case alone, on disk."""
+    taken: set[str] = set()
+
+    def named(figure: NamedFigure) -> NamedFigure:
+        stem, number = figure.stem, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{figure.stem}-{number}"
+        taken.add(stem.casefold())
+        return replace(figure, stem=stem)
+
+    return tuple(replace(section, figures=tuple(map(named, section.figures))) for section in sections)

@@ -10,6 +10,7 @@ from rank_search.errors import InfeasibleBudgetError, InvalidInputError, Operati
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
+from rank_search.run.lock import only_writer
 from rank_search.run.observer import Observer, Observers
 from rank_search.run.prepare import prepare_task
 from rank_search.run.threads import limited_threads
@@ -40,23 +41,40 @@ def bench(
         The run folder.
 
     Raises:
-        RankSearchError: if the run cannot start (nothing is left behind then) or cannot go on (finished cells stay).
+        RankSearchError: if the run cannot start (nothing is left behind then; another process that writes into the
+            folder is one reason) or cannot go on (finished cells stay).
         KeyboardInterrupt: if the user interrupted; finished cells stay.
     """
     check_searchers(config)
     folder, cells = RunFolder(output or Path("runs") / config.name), expand(config)
-    tracking = make_tracking(config, folder)
     if resume:
-        folder.reopen(config)
-        prepare(config, folder)
-    else:
-        folder.create(config)
-        try:
+        folder.check_run()
+    elif not folder.is_locked:
+        folder.check_new()
+    tracking = make_tracking(config, folder)
+    with only_writer(folder.path):
+        if resume:
+            folder.reopen(config)
             prepare(config, folder)
-        except BaseException:
-            folder.remove()
-            raise
-    watching = Observers(_ResultsWriter(folder, cells), tracking, observer or Observer())
+        else:
+            folder.create(config, cells)
+            try:
+                prepare(config, folder)
+            except BaseException:
+                folder.remove()
+                raise
+        _run(
+            config,
+            cells,
+            folder,
+            Observers(_ResultsWriter(folder, cells), tracking, observer or Observer()),
+            in_process,
+        )
+    return folder.path
+
+
+def _run(config: Config, cells: list[Cell], folder: RunFolder, watching: Observer, in_process: bool) -> None:
+    """Runs the cells that are not finished."""
     finished = [cell for cell in cells if folder.finished(cell)]
     complete = False
     try:
@@ -73,7 +91,6 @@ def bench(
         complete = True
     finally:
         watching.end(complete)
-    return folder.path
 
 
 def check_searchers(config: Config) -> None:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from rank_search.errors import ConfigError
+from rank_search.records.file_names import LONGEST_NAME
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.searching.search import LARGEST_SEED
@@ -30,6 +31,7 @@ from rank_search.task.meter import Limits
 from rank_search.task.recipe import Recipe
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # names become folder names
+DENSE = "dense"  # the row of the dense network in every leaderboard
 
 
 class _Section(BaseModel):
@@ -114,7 +116,7 @@ class SearcherConfig(_Section):
     """An arm of the comparison: a searcher with options, under a label; ``parallel`` plans in flight at once."""
 
     name: str
-    label: str = Field(default="", pattern=r"^$|" + NAME)
+    label: str = Field(default="", pattern=r"^$|" + NAME, max_length=LONGEST_NAME)
     options: dict[str, Any] = {}
     parallel: int = Field(default=1, ge=1)
 
@@ -142,7 +144,7 @@ class RunConfig(_Section):
 class Config(_Section):
     """A bench: the cells are tasks x budgets x searchers x seeds."""
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     budgets: list[dict[str, StrictInt | StrictFloat]] = Field(min_length=1)
     searchers: list[SearcherConfig] = Field(min_length=1)
@@ -154,8 +156,13 @@ class Config(_Section):
     @classmethod
     def _names(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
         for name in tasks:
-            if not re.match(NAME, name):
+            if not re.fullmatch(NAME.strip("^$"), name):
                 raise ValueError(f"the task name {name!r} becomes a folder name: use letters, digits and _ . + -")
+            if len(name) > LONGEST_NAME:
+                raise ValueError(
+                    f"the task name {name[:20]}... has {len(name)} characters; it becomes a folder name, which has at "
+                    f"most {LONGEST_NAME}"
+                )
         return tasks
 
     @field_validator("searchers", mode="before")
@@ -172,6 +179,12 @@ class Config(_Section):
         for title in titles:
             if titles.count(title) > 1:
                 raise ValueError(f"{title!r} stands twice; give each arm a label of its own")
+            if title.casefold() == DENSE:
+                raise ValueError(
+                    f"{title!r} is the dense network's row of the leaderboard; give this arm another label"
+                )
+            if not title.isprintable() or title != title.strip() or title[:1] in ("", ".") or {*title} & {*"/\\"}:
+                raise ValueError(f"{title!r} becomes part of a folder name; give this arm a label, e.g. label: mine")
         return searchers
 
     @field_validator("limits")

@@ -13,9 +13,10 @@ from rank_search.files import storage_errors
 from rank_search.plugins import nearest
 from rank_search.records.schema import CHECKPOINT_FILE
 from rank_search.run.bench import check_searchers, prepare
-from rank_search.run.cells import expand
+from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
+from rank_search.run.lock import contents, forget_lock, only_writer
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
@@ -40,9 +41,9 @@ def run_single(
     Raises:
         RankSearchError: if anything is wrong; nothing is left behind.
     """
-    output = Path(output).absolute()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(f"{output} is not empty: give a new folder with --output")
+    target = RunFolder(Path(output).resolve())  # a link stays, what it points to is replaced
+    if not target.is_locked:
+        _check_empty(target.path)
     name = task or next(iter(config.tasks))
     if name not in config.tasks:
         raise ConfigError(
@@ -60,21 +61,33 @@ def run_single(
     one = with_budgeted_metrics(one)
     check_searchers(one)
     (cell,) = expand(one)
+    with only_writer(target.path):
+        _check_empty(target.path)
+        return _run(one, cell, target.path)
+
+
+def _check_empty(output: Path) -> None:
     with storage_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        working = tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.")
+        if output.exists() and (not output.is_dir() or contents(output)):
+            raise RunError(f"{output} is not empty: give a new folder with --output")
+
+
+def _run(config: Config, cell: Cell, output: Path) -> dict[str, Any]:
+    """Runs the cell in a folder beside ``output``, which takes its place at the end."""
+    with storage_errors(output):
+        working = tempfile.TemporaryDirectory(dir=output.parent, prefix=".rank-search-")
     with working:
         folder = RunFolder(Path(working.name) / "run")
-        folder.create(one)
-        prepare(one, folder)
-        with limited_threads(one.run.threads):
-            row = run_cell(one, cell, folder)
+        folder.create(config)
+        prepare(config, folder)
+        with limited_threads(config.run.threads):
+            row = run_cell(config, cell, folder)
         if row["status"] != "done":
             raise OperationError(row["reason"])
         (folder.cell(cell) / CHECKPOINT_FILE).unlink(missing_ok=True)
         with storage_errors(output):
-            if output.exists():
-                output.rmdir()
+            forget_lock(output)
+            output.rmdir()
             folder.cell(cell).rename(output)
     return row
 

@@ -1,17 +1,18 @@
 """MLflow: one parent run for a bench, a child run per cell, found by tag before they are made, none left RUNNING.
 
-Everything goes through the driver's client to ONE absolute URI. Tracking never loses a result: what MLflow refuses
-while cells run is said once and tried again when the run ends or is resumed, from the files in the run folder.
+Everything goes through the driver's client to ONE absolute URI. Tracking never loses a result and never holds a run up:
+what MLflow refuses while cells run is said once and tried again when the run ends or is resumed, from the files in the
+run folder.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rank_search.errors import TrackingError
@@ -19,40 +20,45 @@ from rank_search.records.schema import (
     CONFIG_FILE,
     PLAN_FILE,
     RESULT_FILE,
-    STEP_NUMBERS,
-    STEP_TEXTS,
+    RESULTS_FILE,
     STEPS_FILE,
     TRACE_FILE,
     WEIGHTS_FILE,
-    is_number_of_results,
 )
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
+from rank_search.run.tracking_database import (
+    PATIENCE,
+    check_database,
+    database_path,
+    database_uri,
+    first_line,
+    open_client,
+    open_own_client,
+)
+from rank_search.run.tracking_experiment import find_experiment
+from rank_search.run.tracking_metrics import metrics_of
 
 RUN_TAG, CELL_TAG = "rank_search.run", "rank_search.cell"
 PARENT = "bench"
 BATCH = 900  # MLflow takes at most 1000 metrics a call
-UNLOGGED = {*STEP_TEXTS, *STEP_NUMBERS} - {"score", "incumbent_score"}  # columns of steps that count, or are texts
-
-
-def database_uri(folder: Path) -> str:
-    """The SQLite store inside a run folder."""
-    return f"sqlite:///{folder / 'mlflow.db'}"
+LONGEST_PARAM = 6000  # characters
+REST = 60.0  # seconds in which a server that has refused is not asked again
 
 
 def make_tracking(config: Config, folder: RunFolder) -> Observer:
-    """The tracker that the config asks for, after a server has answered.
+    """The tracker that the config asks for, after a server or a database of the user's has answered.
 
     Raises:
-        TrackingError: if the server cannot be reached.
+        TrackingError: if it cannot be reached or used.
     """
     uri = config.run.tracking
     if uri == "none":
         return Observer()
     if uri is None:
-        return MlflowTracking(config, folder, database_uri(folder.path))
+        return MlflowTracking(config, folder)
     if "://" not in uri:
         raise TrackingError(
             f"run.tracking={uri!r} is not an MLflow URI: give http://HOST:PORT or sqlite:////PATH, null for a database "
@@ -69,20 +75,23 @@ class MlflowTracking(Observer):
     Args:
         config: of the run.
         folder: of the run.
-        uri: absolute tracking URI.
+        uri: absolute tracking URI; None for the database in the run folder, which may be made anew.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, uri: str) -> None:
-        self._config, self._folder, self._uri = config, folder, uri
+    def __init__(self, config: Config, folder: RunFolder, uri: str | None = None) -> None:
+        self._config, self._folder, self._own = config, folder, uri is None
+        self._uri = uri or database_uri(folder.path)
+        self._path = database_path(self._uri)
         self._client_: Any = None
         self._experiment = self._parent = ""
         self._children: dict[str, str] = {}
         self._cells: list[Cell] = []
         self._logged: set[str] = set()
         self._warned = False
+        self._silent_until = -math.inf
 
     def check(self) -> None:
-        """Asks the server for an answer.
+        """Asks the server or the database for an answer.
 
         Raises:
             TrackingError: if there is none.
@@ -90,58 +99,56 @@ class MlflowTracking(Observer):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         try:
-            self._client().search_experiments(max_results=1)
+            self._client()
         except Exception as error:
-            reason = _first_line(error)
-            raise TrackingError(
-                f"the tracking server {self._uri} does not answer: {reason}; start it, or run with "
-                "--set run.tracking=none"
-            ) from None
+            what, advice = f"the tracking server {self._uri} does not answer", "start it"
+            if self._path is not None:
+                what, advice = f"the tracking database {self._path} cannot be used", "move it away, give another one"
+            raise TrackingError(f"{what}: {first_line(error)}; {advice}, or run with --set run.tracking=none") from None
 
     def begin(self, cells: Sequence[Cell], finished: Sequence[Cell]) -> None:
         self._cells = list(cells)
+        if self._own:
+            self._attempt(self._open_own)
         self._attempt(self._open_parent)
         for cell in finished:
-            self._attempt(lambda cell=cell: self._log_cell(cell, again=False))
+            self._attempt(partial(self._log_cell, cell, again=False))
 
     def progress(self, cell: Cell, evaluations: int, incumbent: float | None) -> None:
         if cell.id not in self._children:
-            self._attempt(lambda: self._child(cell))
+            self._attempt(partial(self._child, cell))
 
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
-        self._attempt(lambda: self._log_cell(cell, again=True))
+        self._attempt(partial(self._log_cell, cell, again=True))
 
     def end(self, complete: bool) -> None:
-        self._attempt(lambda: self._close(complete))
+        self._silent_until = -math.inf
+        if not self._parent:
+            self._attempt(self._open_parent)
+        for cell in self._cells:
+            if cell.id not in self._logged:
+                self._attempt(partial(self._close_cell, cell))
+        self._attempt(partial(self._close, complete))
+
+    def _open_own(self) -> None:
+        self._client_ = open_own_client(self._folder.path)
+
+    def _close_cell(self, cell: Cell) -> None:
+        if self._folder.result(cell) is not None:
+            self._log_cell(cell, again=True)
+        elif cell.id in self._children:
+            self._client().set_terminated(self._children[cell.id], "KILLED")
 
     def _close(self, complete: bool) -> None:
-        if not self._parent:
-            self._open_parent()
-        for cell in self._cells:
-            if cell.id in self._logged:
-                continue
-            if self._folder.result(cell) is not None:
-                self._log_cell(cell, again=True)
-            elif cell.id in self._children:
-                self._client().set_terminated(self._children[cell.id], "KILLED")
-        self._client().log_artifact(self._parent, str(self._folder.path / "results.csv"))
+        self._client().log_artifact(self._parent, str(self._folder.path / RESULTS_FILE))
         self._client().set_terminated(self._parent, "FINISHED" if complete else "KILLED")
 
     def _open_parent(self) -> None:
-        client, name = self._client(), f"rank-search/{self._config.name}"
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            self._experiment = found.experiment_id
-        elif self._uri.startswith("sqlite:"):
-            self._experiment = client.create_experiment(name, (self._folder.path / "mlartifacts").as_uri())
-        else:
-            self._experiment = client.create_experiment(name)
-        self._children = {
-            run.data.tags[CELL_TAG]: run.info.run_id for run in self._search() if run.data.tags[CELL_TAG] != PARENT
-        }
-        parents = [run for run in self._search() if run.data.tags[CELL_TAG] == PARENT]
-        if parents:
-            self._parent = parents[0].info.run_id
+        client = self._client()
+        self._experiment = find_experiment(client, self._uri, f"rank-search/{self._config.name}", self._folder)
+        self._children = {run.data.tags[CELL_TAG]: run.info.run_id for run in self._search()}
+        self._parent = self._children.pop(PARENT, "")
+        if self._parent:
             client.update_run(self._parent, "RUNNING")
             return
         tags = {RUN_TAG: self._folder.id, CELL_TAG: PARENT, "rank_search.folder": str(self._folder.path)}
@@ -165,7 +172,7 @@ class MlflowTracking(Observer):
             self._open_parent()
         if cell.id not in self._children:
             tags = {RUN_TAG: self._folder.id, CELL_TAG: cell.id, "mlflow.parentRunId": self._parent}
-            run = self._client().create_run(self._experiment, tags=tags, run_name=cell.id)
+            run = self._client().create_run(self._experiment, tags=tags, run_name=cell.folder)
             self._children[cell.id] = run.info.run_id
             self._log_params(run.info.run_id, cell)
         return self._children[cell.id]
@@ -175,12 +182,12 @@ class MlflowTracking(Observer):
 
         values = {"task": cell.task, "budget": cell.budget, "searcher": cell.searcher.title, "seed": cell.seed}
         values |= {f"option.{key}": value for key, value in cell.searcher.options.items()}
-        self._client().log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
+        self._client().log_batch(
+            run_id, params=[Param(key, str(value)[:LONGEST_PARAM]) for key, value in values.items()]
+        )
 
     def _log_cell(self, cell: Cell, again: bool) -> None:
         """Logs a cell that has ended, from its files; a cell that an earlier start has logged only if told again."""
-        from mlflow.entities import Metric
-
         row = self._folder.result(cell)
         if row is None:
             return
@@ -188,14 +195,7 @@ class MlflowTracking(Observer):
         if not again and client.get_run(run_id).info.status == "FINISHED":
             self._logged.add(cell.id)
             return
-        numbers = [key for key in row if key != "seed" and is_number_of_results(key) and row[key] is not None]
-        metrics = [Metric(key, float(row[key]), 0, 0) for key in numbers]
-        if (place / STEPS_FILE).exists():
-            with (place / STEPS_FILE).open(newline="") as file:
-                for step in csv.DictReader(file):
-                    for key in step:
-                        if key not in UNLOGGED and step[key] and _is_number(step[key]):
-                            metrics.append(Metric(f"search/{key}", float(step[key]), 0, int(step["step"])))
+        metrics = metrics_of(row, place)
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         client.set_tag(run_id, "status", row["status"])
@@ -209,38 +209,42 @@ class MlflowTracking(Observer):
 
     def _client(self) -> Any:
         if self._client_ is None:
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-            os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-            from mlflow import MlflowClient
-
-            for name in ("mlflow", "alembic"):
-                logging.getLogger(name).setLevel(logging.ERROR)
-            self._client_ = MlflowClient(tracking_uri=self._uri)
+            self._client_ = open_client(self._uri)
         return self._client_
 
-    def _attempt(self, action: Any) -> None:
+    def _attempt(self, action: Callable[[], object]) -> None:
         """Runs an action; MLflow's refusal is said once and loses nothing."""
+        started = time.monotonic()
+        if started < self._silent_until:
+            return
         try:
             action()
         except Exception as error:
+            self._rest(started)
             if not self._warned:
                 self._warned = True
-                reason = _first_line(error)
                 logging.getLogger("rank_search").warning(
                     "MLflow at %s refused: %s. Results are safe in %s; --resume logs them again.",
-                    self._uri,
-                    reason,
+                    self._path or self._uri,
+                    first_line(error),
                     self._folder.path,
                 )
 
+    def _rest(self, started: float) -> None:
+        """Asks no more, until the end of the run, of a database that is lost; for a while, of a server that is slow.
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+        Args:
+            started: when it was asked for what it has refused.
+        """
+        if self._path is None:
+            if time.monotonic() - started > PATIENCE:
+                self._silent_until = time.monotonic() + REST
+            return
+        try:
+            if self._client_ is not None:
+                check_database(self._path)
+                return
+        except Exception:
+            pass
+        self._silent_until = math.inf
+        self._client_, self._parent, self._children = None, "", {}

@@ -160,7 +160,8 @@ def test_a_constructor_that_raises_becomes_one_clear_line() -> None:
         def __init__(self, task: Task, *, seed: int, error: Exception) -> None:
             raise error
 
-    with pytest.raises(SearcherError, match=r"^Broken\(\.\.\.\) raised ZeroDivisionError: a b \(test_search\.py:\d+ in __init__\)$"):
+    said = r"^Broken\(\.\.\.\) raised ZeroDivisionError: a b \(test_search\.py:\d+ in __init__\)$"
+    with pytest.raises(SearcherError, match=said):
         make_searcher(tiny_task(), Broken, 0, error=ZeroDivisionError("a\nb"))
     with pytest.raises(LimitReached, match=r"^stop$"):
         make_searcher(tiny_task(), Broken, 0, error=LimitReached("stop"))
