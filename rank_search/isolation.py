@@ -40,9 +40,10 @@ class ProcessRefusedError(BaseException):
 def isolated(seed: int) -> Iterator[None]:
     """Starts from a known state of the process and puts back what was there before.
 
-    Random generators start from the seed. Put back are: threads, gradients, default dtype and device, deterministic and
-    precision flags, global hooks, random states, floating-point errors, the working folder, the environment, the import
-    path, signal handlers, warnings, logging, the recursion limit and the standard streams, closed or not.
+    Random generators start from the seed, and denormal numbers count. Put back are: threads, gradients, default dtype
+    and device, deterministic and precision flags, global hooks, random states, floating-point errors, the working
+    folder, the environment, the import path, signal handlers, warnings, logging, the recursion limit and the standard
+    streams, closed or not.
 
     Args:
         seed: of the generators of ``random``, NumPy and torch.
@@ -53,6 +54,7 @@ def isolated(seed: int) -> Iterator[None]:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
+        torch.set_flush_denormal(False)  # some libraries switch it on when they are loaded
         yield
 
 

@@ -107,7 +107,7 @@ def test_hostile_searchers_cost_their_own_cells_and_nothing_else(
 ) -> None:
     folder = tmp_path / "run"
     config = small_config(**settings(ARMS, cpu_seconds=60, samples_forward=20000))
-    spinning = ("--set", "limits.cpu_seconds=10")  # honest cells take less than one
+    spinning = ("--set", "limits.cpu_seconds=5")  # honest cells take less than one
     said = bench(config, folder, *spinning, *(["--in-process"] if where == "in process" else []))
     for searcher in HONEST:
         assert contents(cell(folder, searcher)) == contents(cell(alone, searcher)), searcher
@@ -128,7 +128,7 @@ def test_a_step_that_cannot_be_interrupted_and_a_worker_that_dies_cost_one_cell_
     small_config: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    config = small_config(**settings(["Sleeps", "Crashes", "knapsack"], wall_seconds=20))
+    config = small_config(**settings(["Sleeps", "Crashes", "knapsack"], wall_seconds=8))
     said = bench(config, folder, "--set", "run.retries=1")
     rows = {name: json.loads((cell(folder, name) / "result.json").read_text()) for name in ("Sleeps", "Crashes")}
     assert rows["Sleeps"]["reason"].startswith("wall_seconds passed, and its step could not be interrupted")
@@ -136,14 +136,3 @@ def test_a_step_that_cannot_be_interrupted_and_a_worker_that_dies_cost_one_cell_
     assert rows["Crashes"]["reason"].startswith("its worker was lost 2 times (killed, out of memory or crashed)")
     assert json.loads((cell(folder, "knapsack") / "result.json").read_text())["status"] == "done"
     assert "2 cells failed" in said
-
-
-def test_a_sleep_in_the_main_thread_ends_with_its_seconds(small_config: Callable[..., Path], tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    bench(small_config(**settings(["Sleeps", "knapsack"], wall_seconds=20)), folder, "--in-process")
-    row = json.loads((cell(folder, "Sleeps") / "result.json").read_text())
-    assert (row["status"], row["reason"]) == (
-        "failed",
-        "Sleeps found no plan (it proposed nothing; ended: wall_seconds)",
-    )
-    assert json.loads((cell(folder, "knapsack") / "result.json").read_text())["status"] == "done"
