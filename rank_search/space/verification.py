@@ -7,6 +7,7 @@ from torch import nn
 from rank_search.errors import EvaluationError
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.layers.counting import macs_by_module
+from rank_search.space.layers.layer import KINDS
 from rank_search.space.metrics.metric import checked_number
 from rank_search.space.plan import DENSE, RankPlan
 from rank_search.space.space import RankSpace
@@ -46,8 +47,10 @@ def _where(space: RankSpace, network: nn.Module, plan: RankPlan) -> str:
         module = modules.get(name)
         if module is None:
             return f"the layer {name!r} is gone"
-        is_low_rank = isinstance(module, LowRank)
-        if is_low_rank != (choice != DENSE) or (is_low_rank and module.choice != choice):
+        as_planned = (
+            type(module) in KINDS if choice == DENSE else isinstance(module, LowRank) and module.choice == choice
+        )
+        if not as_planned:
             stands = module.choice if isinstance(module, LowRank) else type(module).__name__
             return f"the layer {name!r} should be {choice}, there stands {stands}"
         claimed = dict(zip(space.metric_names, options.costs[int(row)].tolist(), strict=True))
