@@ -19,6 +19,7 @@ from rank_search.copying import copy_network
 from rank_search.errors import InvalidInputError
 from rank_search.nests import Nest
 from rank_search.running import observed
+from rank_search.space.forms.absent_weight import AbsentWeight
 from rank_search.space.forms.low_rank import LowRank, low_rank
 from rank_search.space.layers.counting import attention_as_products, run_sample
 from rank_search.space.layers.layer import Call
@@ -79,20 +80,21 @@ class _Trial:
                 raise InvalidInputError(f"a copy of the network, on which compression works, does not run: {found}")
             self._compares = False
 
-    def failing(self, names: list[str]) -> dict[str, str]:
-        """Of these layers those that fail, found by halving."""
-        found = self.run(names)
+    def failing(self, names: list[str], kept: Sequence[str] = ()) -> dict[str, str]:
+        """Of these layers those that fail together with the kept ones, which work; found by halving."""
+        found = self.run([*kept, *names]) if names else {}
         if not found:
             return {}
         if isinstance(found, dict):
-            return found | self.failing([name for name in names if name not in found])
+            known = {name: reason for name, reason in found.items() if name in names}
+            if known:
+                return known | self.failing([name for name in names if name not in known], kept)
+            found = next(iter(found.values()))
         if len(names) == 1:
             return {names[0]: found}
         half = len(names) // 2
-        bad = self.failing(names[:half]) | self.failing(names[half:])
-        if not bad:  # each half works and both together do not
-            return dict.fromkeys(names, found)
-        return bad | self.failing([name for name in names if name not in bad])
+        bad = self.failing(names[:half], kept)
+        return bad | self.failing(names[half:], [*kept, *(name for name in names[:half] if name not in bad)])
 
     def run(self, names: Sequence[str]) -> dict[str, str] | str:
         """Replaces these layers together: reasons by layer, one reason for all, or nothing where all is well."""
@@ -110,6 +112,7 @@ class _Trial:
         ):
             try:
                 outputs = run_sample(network, self._example)
+                _asked_for(outputs)
             except InvalidInputError as error:
                 failure = f"once replaced, {error}"
         found = {name: READS for name, box in boxes.items() if box.weight_was_read}
@@ -130,6 +133,13 @@ class _Trial:
 
 def _box(layer: nn.Module) -> LowRank:
     return low_rank(Choice("box", (1,)), [copy.copy(layer)], layer)
+
+
+def _asked_for(outputs: Any) -> None:
+    """A weight that the network puts out is asked for, too."""
+    for tensor in _tensors(outputs):
+        if isinstance(tensor, AbsentWeight):
+            tensor.asked()
 
 
 def _alike(wanted: Any, found: Any) -> bool:

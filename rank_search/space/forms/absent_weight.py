@@ -36,6 +36,10 @@ class AbsentWeight(Tensor):
         made._read = read
         return made
 
+    def asked(self) -> None:
+        """Notes that its values were asked for."""
+        self._read()
+
     def __repr__(self, **options: Any) -> str:  # type: ignore[override]
         return f"AbsentWeight({list(self.shape)}, {self.dtype}, of a decomposed layer)"
 
@@ -51,5 +55,5 @@ class AbsentWeight(Tensor):
             return func(like, *args[1:], **(kwargs or {}))
         for value in (*args, *(kwargs or {}).values()):
             if isinstance(value, cls):
-                value._read()
+                value.asked()
         raise AbsentWeightError(f"the network computes with the weight of a decomposed layer ({name})")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -80,12 +80,14 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         macs: multiply-adds so far.
         unknown: operators without a formula.
+        parameters: identities of the parameters that operators were given.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         self.unknown: dict[str, None] = {}
+        self.parameters: set[int] = set()
 
     @property
     def count(self) -> Count:
@@ -97,7 +99,9 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not isinstance(func, torch._ops.OpOverload):  # a higher-order operator: its body is not seen from here
             self.unknown[str(func)] = None
             return func(*args, **given)
-        if not has_formula(func):
+        self.parameters.update(id(value) for value in args if isinstance(value, nn.Parameter))
+        nested = any(isinstance(value, Tensor) and value.is_nested for value in args)  # they do not come apart
+        if not has_formula(func) and not nested:
             with self:  # inference mode lets through what otherwise arrives in parts
                 parts = operator.decompose(*args, **given)
             if parts is not NotImplemented:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 Formula = Callable[[Sequence[Any], Mapping[str, Any], Any], int]
 """Multiply-adds from arguments, keyword arguments and the output."""
 
@@ -24,24 +25,30 @@ def macs_of(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outpu
     Returns:
         None if the operator is none of these and has no formula.
     """
-    name = operator.name().partition(".")[0]
-    formula = FORMULAS.get(name)
+    formula = FORMULAS.get(_name(operator))
     if formula is not None:
         return formula(args, kwargs, output)
-    return 0 if _free(operator, name) else None
+    return 0 if _free(operator) else None
 
 
 def has_formula(operator: Any) -> bool:
     """Whether the operator is counted as a whole; otherwise what it consists of is looked at first."""
-    return operator.name().partition(".")[0] in FORMULAS
+    return _name(operator) in FORMULAS
 
 
-def _free(operator: Any, name: str) -> bool:
+def _name(operator: Any) -> str:
+    """Qualified, for every overload, in place or not."""
+    name: str = operator.name().partition(".")[0]
+    return name.rstrip("_") if not name.endswith("__") else name
+
+
+def _free(operator: Any) -> bool:
+    name = _name(operator)
     if not name.startswith(("aten::", "prim::", "prims::")):
         return False
     if operator.is_view or torch.Tag.pointwise in operator.tags:
         return True
-    return bool(_FREE.fullmatch(name.partition("::")[2].rstrip("_") or name))
+    return bool(_FREE.fullmatch(name.partition("::")[2]))
 
 
 def _product(left: int, right: int) -> Formula:
@@ -49,6 +56,10 @@ def _product(left: int, right: int) -> Formula:
 
     def formula(args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> int:
         a, b = args[left], args[right]
+        if a.layout in SPARSE and b.layout in SPARSE:  # every entry of a column meets those of the row
+            inner = int(a.shape[1])
+            met = torch.bincount(_indices(a)[1], minlength=inner) @ torch.bincount(_indices(b)[0], minlength=inner)
+            return int(met)
         if a.layout != torch.strided:
             return _held(a) * _times(b.shape[1:])
         if b.layout != torch.strided:
@@ -60,6 +71,18 @@ def _product(left: int, right: int) -> Formula:
 
 def _times(extents: Iterable[int]) -> int:
     return int(prod(extents))
+
+
+def _indices(matrix: Tensor) -> Tensor:
+    coo: Tensor = matrix.to_sparse_coo()  # type: ignore[no-untyped-call]
+    return coo.coalesce().indices()
+
+
+def _linear(args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> int:
+    """A linear layer on rows of unequal number, ``[..., in]``: the rows that there are."""
+    rows, weight = args[0], args[1]
+    held = rows.values() if rows.is_nested and rows.layout == torch.jagged else rows
+    return int(held.numel()) * int(weight.shape[0])
 
 
 def _held(matrix: Tensor) -> int:
@@ -136,6 +159,7 @@ FORMULAS: dict[str, Formula] = {
     ),
     "aten::_sparse_mm": _product(0, 1),
     "aten::_sparse_addmm": _product(1, 2),
+    "aten::linear": _linear,
     **dict.fromkeys(("aten::dot", "aten::vdot"), _dot),
     "aten::addr": _outer,
     **dict.fromkeys(
@@ -173,6 +197,7 @@ _FREE = re.compile(
             r"(is_\w+|size|stride|sym_\w+|_\w*assert\w*|_make_dep_token|_print|resize|resize_as|_resize_output|detach)",
             r"(_coalesced|coalesce|_nnz|_values|_indices|(sparse|dense)_dim|_sparse_\w+_tensor\w*|sparse_\w+_tensor\w*)",
             r"(_?nested_\w+|_jagged_\w+|_padded_\w+|_pack_padded_sequence|_unsafe_view|_reshape_alias|device|dim)",
+            r"(to|type_as|reshape\w*|flatten|unflatten|dropout|(layer|group|batch|instance|rms)_norm|softmax|log_softmax)",
             # picked, put, ordered
             r"(cat|_chunk_cat|stack|split\w*|unsafe_split\w*|chunk|unbind|repeat|repeat_interleave|tile|roll|flip|rot90)",
             r"(index\w*|_index_put_impl|_unsafe_index\w*|_unsafe_masked_index\w*|gather|\w*scatter\w*|take|masked_\w+)",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rank_search.nests import Nest
@@ -15,6 +16,7 @@ from rank_search.space.layers.layer import KINDS, Call, Layer
 from rank_search.space.layers.own_weight import parametrised, why_not_plain
 
 DEPTHWISE = "depthwise: nothing to gain in the channel modes"
+PAST_ITS_CALL = "the network uses its weight without calling it"
 CANDIDATES = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
 """Kinds of modules that are listed at all, decomposable or not."""
 
@@ -54,7 +56,7 @@ def trace(model: nn.Module, example: Nest) -> Trace:
     layers: dict[str, Layer] = {}
     skipped: dict[str, str] = {}
     for name, module in candidates.items():
-        reason = _why_not(name, module, refused, calls)
+        reason = _why_not(name, module, refused, calls, counter.parameters)
         if reason is None:
             layers[name] = Layer.of(name, module, tuple(calls[name]))
         else:
@@ -85,7 +87,7 @@ def unreplaceable(model: nn.Module) -> dict[str, str]:
     fused = _fused(model)
     reasons = {}
     for name, module in model.named_modules():
-        if type(module) in KINDS and (reason := why_not_plain(name, module)) is not None:
+        if (reason := why_not_plain(name, module) if type(module) in KINDS else parametrised(module)) is not None:
             reasons[name] = reason
     reasons |= {name: f"its weight or bias is shared with {other!r}" for name, other in _shared(model).items()}
     return reasons | {
@@ -98,27 +100,36 @@ def unreplaceable(model: nn.Module) -> dict[str, str]:
 def _shared(model: nn.Module) -> dict[str, str]:
     """Modules one of whose parameters another module holds, too (an embedding, say), with that module's name.
 
-    Two parameters are one, too, if their values start at one place in memory.
+    Two parameters are one, too, if their values overlap in memory.
     """
-    holders: dict[tuple[object, int], list[str]] = {}
+    holders: dict[int, list[str]] = {}
+    spans: list[tuple[str, int, int, str]] = []  # where the values lie, and whose they are
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):
-            for key in (("itself", id(parameter)), *_memory(parameter)):
-                found = holders.setdefault(key, [])
-                if name not in found:
-                    found.append(name)
+            found = holders.setdefault(id(parameter), [])
+            if not found:
+                spans += [(*span, name) for span in _memory(parameter)]
+            if name not in found:
+                found.append(name)
     tied = [names for names in holders.values() if len(names) > 1]
+    end, last = ("", 0), ""
+    for device, first, after, name in sorted(spans):
+        if (device, first) < end and device == end[0] and name != last:
+            tied.append([last, name])
+        if (device, after) > end or device != end[0]:
+            end, last = (device, after), name
     return {name: names[names[0] == name] for names in tied for name in names}
 
 
-def _memory(parameter: Tensor) -> list[tuple[object, int]]:
-    """Where the values are; nothing for those that have none, or keep them elsewhere."""
+def _memory(parameter: Tensor) -> list[tuple[str, int, int]]:
+    """Device, first byte and byte after the last; nothing for those without values, or that keep them elsewhere."""
     if type(parameter) is not nn.Parameter or parameter.is_meta or not parameter.numel():
         return []
-    try:
-        return [(parameter.device, parameter.data_ptr())]
-    except RuntimeError:
+    if parameter.layout != torch.strided or parameter.is_quantized:
         return []
+    reach = sum((size - 1) * stride for size, stride in zip(parameter.shape, parameter.stride(), strict=True)) + 1
+    first = parameter.data_ptr()
+    return [(str(parameter.device), first, first + reach * parameter.element_size())]
 
 
 def _fused(model: nn.Module) -> set[nn.Module]:
@@ -127,13 +138,15 @@ def _fused(model: nn.Module) -> set[nn.Module]:
     return {layer for encoder in encoders for layer in (encoder.linear1, encoder.linear2)}
 
 
-def _why_not(name: str, module: nn.Module, refused: dict[str, str], calls: dict[str, list[Call]]) -> str | None:
+def _why_not(
+    name: str, module: nn.Module, refused: dict[str, str], calls: dict[str, list[Call]], used: set[int]
+) -> str | None:
     if isinstance(module, nn.MultiheadAttention):
         return "packed attention projections (in_proj_weight) are not decomposed"
-    if type(module) not in KINDS:
-        return parametrised(module) or f"{type(module).__name__} layers are not supported"
     if name in refused:
         return refused[name]
+    if type(module) not in KINDS:
+        return f"{type(module).__name__} layers are not supported"
     if name not in calls:
-        return "the example input does not run it"
+        return PAST_ITS_CALL if id(module.weight) in used else "the example input does not run it"
     return DEPTHWISE if Layer.of(name, module).depthwise else None
