@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from rank_search.copying import copy_network
 from rank_search.errors import InvalidInputError
-from rank_search.nests import Nest
-from rank_search.running import observed
+from rank_search.nests import Nest, call, mapped, moved
+from rank_search.running import device_of, observed
 from rank_search.space.forms.absent_weight import AbsentWeight
 from rank_search.space.forms.low_rank import LowRank, low_rank
 from rank_search.space.layers.counting import attention_as_products, run_sample
@@ -28,6 +29,7 @@ from rank_search.space.plan import Choice
 
 TOLERANCE = 1e-3  # relative to the largest output; the same arithmetic runs, so it guards against other networks only
 READS = "the network computes with its weight directly"
+READS_IN_TRAINING = "the network computes with its weight directly when it is trained"
 CLOSURE = "it is called through a closure or a patched method that a copy of the network does not follow"
 NOT_CALLED = "once replaced, it is not called any more"
 OTHERWISE = "once replaced, it is called otherwise than the dense layer"
@@ -49,11 +51,11 @@ def why_not_replaceable(model: nn.Module, example: Nest, traced: Trace, names: S
     if not names:
         return {}
     trial = _Trial(model, example, traced)
-    found = trial.run(names)
-    if not found:
-        return {}
-    trial.check_copy()
-    return trial.failing(list(names))
+    bad: dict[str, str] = {}
+    if trial.run(names):
+        trial.check_copy()
+        bad = trial.failing(list(names))
+    return bad | trial.read_in_training([name for name in names if name not in bad])
 
 
 class _Trial:
@@ -96,12 +98,30 @@ class _Trial:
         bad = self.failing(names[:half], kept)
         return bad | self.failing(names[half:], [*kept, *(name for name in names[:half] if name not in bad)])
 
-    def run(self, names: Sequence[str]) -> dict[str, str] | str:
-        """Replaces these layers together: reasons by layer, one reason for all, or nothing where all is well."""
+    def read_in_training(self, names: Sequence[str]) -> dict[str, str]:
+        """Those whose weight the network computes with in training mode; whether it trains well is not looked at."""
+        boxes, network = self._replaced(names)
+        twice = mapped(self._example, lambda tensor: torch.cat([tensor[:1], tensor[:1]]))  # batch norm asks for two
+        device = device_of(self._model)
+        with (
+            suppress(Exception),
+            torch.no_grad(),
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+        ):
+            torch.manual_seed(0)
+            _asked_for(call(network.train(), moved(twice, device)))
+        return {name: READS_IN_TRAINING for name, box in boxes.items() if box.weight_was_read}
+
+    def _replaced(self, names: Sequence[str]) -> tuple[dict[str, LowRank], nn.Module]:
+        """Boxes, and a copy of the network in which they stand; it shares the network's parameters."""
         boxes = {name: _box(self._layers[name]) for name in names}
         memo: dict[int, Any] = {id(parameter): parameter for parameter in self._model.parameters()}
         memo |= {id(self._layers[name]): box for name, box in boxes.items()}
-        network = copy_network(self._model, memo)
+        return boxes, copy_network(self._model, memo)
+
+    def run(self, names: Sequence[str]) -> dict[str, str] | str:
+        """Replaces these layers together: reasons by layer, one reason for all, or nothing where all is well."""
+        boxes, network = self._replaced(names)
         calls: dict[str, list[Call]] = {}
         originals: set[str] = set()
         outputs, failure = None, ""

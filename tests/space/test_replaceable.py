@@ -642,3 +642,24 @@ def test_left_as_it_was_and_alone() -> None:
     small = space.compress(model, RankPlan({"a": DENSE, "b": Choice("svd", (2,))}))
     owned = {tensor.data_ptr() for tensor in model.state_dict().values()}
     assert owned.isdisjoint(tensor.data_ptr() for tensor in small.state_dict().values())
+
+
+def test_a_weight_that_is_read_in_training_only_leaves_the_layer_out() -> None:
+    """The fine-tune trains the network: a penalty on a layer's weight would fail there."""
+
+    def penalised(net: Any, x: Tensor) -> Any:
+        return net.b(net.a(x)) + (net.a.weight.square().mean() if net.training else 0)
+
+    model = Two(penalised)
+    space = holds_what_it_says(model, features(), "b")
+    assert space.skipped == {"a": "the network computes with its weight directly when it is trained"}
+
+
+def test_trying_in_training_mode_leaves_statistics_and_modes_alone() -> None:
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.Dropout(), nn.Linear(WIDTH, 4)).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    assert list(RankSpace.from_model(model, features()).dense) == ["0", "3"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), state)
