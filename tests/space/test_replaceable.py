@@ -658,8 +658,8 @@ def test_a_weight_that_is_read_in_training_only_leaves_the_layer_out() -> None:
 def test_trying_in_training_mode_leaves_statistics_and_modes_alone() -> None:
     model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.Dropout(), nn.Linear(WIDTH, 4)).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.get_rng_state()
-    assert list(RankSpace.from_model(model, features()).dense) == ["0", "3"]
+    example, state = features(), torch.get_rng_state()
+    assert list(RankSpace.from_model(model, example).dense) == ["0", "3"]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(module.training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
