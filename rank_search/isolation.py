@@ -22,6 +22,7 @@ import torch
 REFUSED = ("_exit", "abort", "fork", "forkpty", "execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp")
 """Of ``os``: what would end, replace or double the process that other cells run in."""
 STREAMS = ("stdin", "stdout", "stderr")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGALRM", "SIGCHLD")
 FLAGS = (
     (torch.backends.cudnn, "enabled"),
     (torch.backends.cudnn, "benchmark"),
@@ -127,7 +128,7 @@ def _taken() -> Iterator[Callable[[], object]]:
     os.umask(mask)
     yield lambda: os.umask(mask)
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD):
+        for number in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
             handler = signal.getsignal(number)
             yield lambda number=number, handler=handler: signal.signal(number, handler)  # type: ignore[misc]
 
@@ -153,7 +154,7 @@ def _torch_state() -> Iterator[Callable[[], object]]:
         casts = torch.is_autocast_enabled(kind)
         yield lambda kind=kind, casts=casts: torch.set_autocast_enabled(kind, casts)  # type: ignore[misc]
     for where, name in FLAGS:
-        value = getattr(where, name)
+        value = getattr(where, name, None)
         if isinstance(value, bool):
             yield lambda where=where, name=name, value=value: setattr(where, name, value)  # type: ignore[misc]
     for name, hooks in vars(torch.nn.modules.module).items():  # hooks on every module there is

@@ -58,7 +58,7 @@ class Report:
         searchers: of all tasks, by name: each looks the same in every figure.
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
-        remarks: one line per finished cell that has any.
+        remarks: one line for all finished cells that have the same.
     """
 
     sections: tuple[Section, ...]

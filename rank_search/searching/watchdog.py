@@ -38,7 +38,7 @@ class Watchdog:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.get_ident()
-        self._by_signal = threading.current_thread() is threading.main_thread()
+        self._by_signal = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
 
     @contextmanager
     def watching(self) -> Iterator[None]:

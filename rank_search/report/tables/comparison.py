@@ -26,7 +26,7 @@ class Comparison:
         tables: one per task.
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
-        remarks: one line per finished cell that has any.
+        remarks: one line for all finished cells that have the same.
     """
 
     tables: tuple[Table, ...]
@@ -49,7 +49,18 @@ def comparison(board: pd.DataFrame) -> Comparison:
         tables=tuple(task_table(task, rows, measures[task]) for task, rows in by_task.items()),
         legend=_legend(measures.values()),
         failures=tuple(line for lines in board["failures"] for line in lines),
-        remarks=tuple(line for lines in board["remarks"] for line in lines),
+        remarks=_together(line for lines in board["remarks"] for line in lines),
+    )
+
+
+def _together(lines: Iterable[str]) -> tuple[str, ...]:
+    """One line for all cells that say the same."""
+    cells: dict[str, list[str]] = {}
+    for line in lines:
+        cell, _, said = line.partition(": ")
+        cells.setdefault(said, []).append(cell)
+    return tuple(
+        f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {said}" for said, found in cells.items()
     )
 
 

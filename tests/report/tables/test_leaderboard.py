@@ -8,6 +8,7 @@ from two_tasks import run_of_two_tasks
 
 from rank_search.errors import InvalidInputError
 from rank_search.report import leaderboard, read_results
+from rank_search.report.tables.comparison import comparison
 from rank_search.report.tables.leaderboard import board_columns
 
 
@@ -159,3 +160,14 @@ def test_a_task_that_reports_two_measures_is_named(write_run: Write) -> None:
     results = read_results(write_run(rows)).assign(task="t")
     with pytest.raises(InvalidInputError, match="task t report the measures accuracy, rmse in 2 ways"):
         leaderboard(results)
+
+
+def test_cells_that_say_the_same_share_a_remark(write_run: Write) -> None:
+    said = {"remarks": "not counted: fft_r2c"}
+    rows = [done("t", "macs=0.5", "tpe", seed, 0.9, **said) for seed in (0, 1, 2)]
+    rows.append(done("t", "macs=0.5", "own", 0, 0.9, remarks="9 CPU s outside of metered work"))
+    found = comparison(leaderboard(read_results(write_run(rows)))).remarks
+    assert set(found) == {
+        "t-macs=0.5-tpe-0 and 2 more: not counted: fft_r2c",
+        "t-macs=0.5-own-0: 9 CPU s outside of metered work",
+    }
