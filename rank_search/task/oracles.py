@@ -125,18 +125,18 @@ class Oracles:
     def fixed_inputs(self, samples: int) -> Nest:
         """The inputs of fixed training samples, without targets, the same for every seed, where the network is.
 
-        Running networks on them is for the searcher to charge (:meth:`charge`).
+        They cost nothing; running a network on them is counted (see :meth:`dense_model`).
         """
         return self.__task.fixed_inputs(samples)
 
     def outputs_with(self, weights: Mapping[str, Tensor], inputs: Nest, batch_statistics: bool = False) -> Any:
         """The dense network's outputs with the weights of some layers replaced, with gradients in them.
 
-        The network is a frozen copy in evaluation mode.
+        The network is a frozen copy in evaluation mode; its passes are counted as those of :meth:`dense_model` are.
 
         Args:
             weights: canonical, ``[groups, Co / groups, Ci / groups, taps]``, by layer name; mixtures of options, say.
-            inputs: of batches that were charged, or charged by the searcher.
+            inputs: of batches, or fixed ones.
             batch_statistics: whether batch norms use the batch's statistics, as if they had been recalibrated.
         """
         return self.__task.outputs_with(weights, inputs, batch_statistics)
@@ -153,7 +153,14 @@ class Oracles:
         return self.__task.loss(model, batch, distill_weight)
 
     def dense_model(self) -> nn.Module:
-        """A copy of the dense network, the searcher's own to train."""
+        """A copy of the dense network, the searcher's own to train.
+
+        Its passes are counted, and those of its copies: samples that were charged (:meth:`charge`) may be run once, a
+        training batch twice, and what is run beyond that is charged as forward samples.
+
+        Raises:
+            LimitReached: from a call of the network that would pass a limit.
+        """
         return self.__task.dense_model()
 
     def charge(self, **counts: int) -> None:
