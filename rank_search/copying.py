@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rank_search.errors import InvalidInputError, told
+from rank_search.nests import held
 
 
 def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:
@@ -34,19 +35,5 @@ def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.
 
 def _computed(model: nn.Module) -> list[Tensor]:
     """Tensors with a history that modules hold as plain attributes, alone or in lists and mappings."""
-    found: list[Tensor] = []
-
-    def look(value: Any, depth: int) -> None:
-        if isinstance(value, Tensor):
-            if value.grad_fn is not None:
-                found.append(value)
-        elif depth and isinstance(value, Mapping):
-            for item in value.values():
-                look(item, depth - 1)
-        elif depth and isinstance(value, list | tuple):
-            for item in value:
-                look(item, depth - 1)
-
-    for module in model.modules():
-        look(vars(module), 4)
-    return found
+    values = (value for module in model.modules() for value in held(vars(module), depth=4))
+    return [tensor for tensor in values if tensor.grad_fn is not None]

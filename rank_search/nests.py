@@ -6,7 +6,7 @@ mapping.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -47,6 +47,35 @@ def leaves(nest: Nest) -> list[Tensor]:
     for value in nest.values() if isinstance(nest, Mapping) else nest:
         found += leaves(value)
     return found
+
+
+def held(
+    value: Any,
+    kinds: tuple[type[Any], ...] = (Tensor,),
+    inside: Callable[[Any], bool] = lambda value: False,
+    depth: int = 8,
+) -> Iterator[Any]:
+    """Everything of these kinds in any value: itself, or in mappings, lists and tuples, however nested.
+
+    Args:
+        value: anything.
+        kinds: what is looked for.
+        inside: of which other objects the attributes are looked at.
+        depth: how deep at the most.
+    """
+    if isinstance(value, kinds):
+        yield value
+        return
+    items: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        items = value.values()
+    elif isinstance(value, list | tuple):
+        items = value
+    elif inside(value):
+        items = vars(value).values()
+    if depth:
+        for item in items:
+            yield from held(item, kinds, inside, depth - 1)
 
 
 def moved(nest: Nest, device: torch.device) -> Nest:

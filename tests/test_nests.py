@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import DataError, InvalidInputError
-from rank_search.nests import call, check_nest, described, leaves, mapped
+from rank_search.nests import call, check_nest, described, held, leaves, mapped
 
 
 class Recorder(nn.Module):
@@ -112,3 +112,16 @@ def test_what_is_no_nest_of_samples_is_one_line_of_the_class_that_was_asked_for(
     assert "the inputs" in str(caught.value)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_any_value_holds_is_found_in_order_and_as_deep_as_asked() -> None:
+    class Thing:
+        def __init__(self) -> None:
+            self.inner = torch.ones(1)
+
+    one, two, three = torch.zeros(1), torch.zeros(2), torch.zeros(3)
+    value = {"a": [one, "text", (two,)], "b": None, "c": Thing(), "d": three}
+    assert [len(tensor) for tensor in held(value)] == [1, 2, 3]
+    assert [len(tensor) for tensor in held(value, inside=lambda item: isinstance(item, Thing))] == [1, 2, 1, 3]
+    assert [len(tensor) for tensor in held(value, depth=1)] == [3]
+    assert list(held(value, kinds=(str,))) == ["text"]

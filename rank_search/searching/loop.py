@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError, told
-from rank_search.isolation import ProcessRefusedError, guarded, isolated
+from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError
+from rank_search.isolation import isolated
 from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.searching.evaluator import Evaluator, InProcess
+from rank_search.searching.guarded_call import guarded_call
 from rank_search.searching.off_the_meter import off_the_meter
 from rank_search.searching.plain import plain
 from rank_search.searching.result import SearchResult
@@ -98,7 +99,7 @@ class _Run:
         self._task.meter.load(state["meter"])
         self._task.restore_used(state["used"])
         self._counted = self._counts()
-        self._call(lambda: self._searcher.load_state_dict(state["searcher"]))
+        _guarded(self._searcher, lambda: self._searcher.load_state_dict(state["searcher"]))
         for record in state["flight"]:
             trial = Trial.from_dict(record)
             if trial.state == "pending":
@@ -168,12 +169,12 @@ class _Run:
             tuple(self._trials),
             ended,
             self._searcher.gave_up,
-            None if (trained := self._call(self._searcher.trained)) is None else unwatched(trained),
+            None if (trained := _guarded(self._searcher, self._searcher.trained)) is None else unwatched(trained),
             tuple(self._remarks()),
         )
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        """Runs the searcher's code, which can be interrupted and cannot end the process."""
+        """Runs a part of a step, which can be interrupted; what comes after a step (a checkpoint, say) is not."""
         with self.watchdog.step():
             return _guarded(self._searcher, call)
 
@@ -297,9 +298,9 @@ class _Run:
             "idle": self._idle,
             "meter": self._task.meter.reading(),
             "used": self._task.used(),
-            "searcher": self._call(self._searcher.state_dict),
+            "searcher": _guarded(self._searcher, self._searcher.state_dict),
         }
-        self._call(lambda: save_state(path, state))
+        _guarded(self._searcher, lambda: save_state(path, state))
 
 
 def incumbent(trials: Sequence[Trial]) -> Trial | None:
@@ -328,15 +329,7 @@ def _number(searcher: SearcherBase, what: str, value: Any, step: int) -> float |
 
 def _guarded(searcher: SearcherBase, call: Callable[[], Any]) -> Any:
     """Runs the searcher's code; what it raises becomes one readable error, limits and full disks pass through."""
-    try:
-        with guarded():
-            return call()
-    except (LimitReached, SearcherError, StorageError, KeyboardInterrupt, TimeUp):
-        raise
-    except ProcessRefusedError as error:
-        raise SearcherError(f"{_name(searcher)} was stopped: {error}") from error
-    except BaseException as error:
-        raise SearcherError(f"{_name(searcher)} raised {told(error)}") from error
+    return guarded_call(_name(searcher), call, (LimitReached, SearcherError, StorageError, TimeUp))
 
 
 def _why_none(trials: Sequence[Trial], ended: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError, told
-from rank_search.isolation import ProcessRefusedError, guarded, isolated
+from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError
+from rank_search.isolation import isolated
 from rank_search.plugins import nearest
+from rank_search.searching.guarded_call import guarded_call
 from rank_search.searching.loop import run_search
 from rank_search.searching.result import SearchResult
 from rank_search.searching.searcher import SearcherBase, searchers
@@ -47,17 +48,12 @@ def make_searcher(task: Task, searcher: str | type[SearcherBase], seed: int, **o
     if cls.needs_data and task.data is None:
         raise DataError(f"the searcher {searcher!r} needs data, and this task has none: give Task(..., data=...)")
     watchdog = Watchdog(task.meter)
+    name = f"{cls.__name__}(...)"
     try:
-        with watchdog.watching(), watchdog.step(), guarded():
-            return cls(Oracles(task), seed=int(seed), **options)
-    except (RankSearchError, KeyboardInterrupt):
-        raise
+        with watchdog.watching(), watchdog.step():
+            return guarded_call(name, lambda: cls(Oracles(task), seed=int(seed), **options), (RankSearchError, TimeUp))
     except TimeUp:
-        raise SearcherError(f"{cls.__name__}(...) did not end within its limit on seconds") from None
-    except ProcessRefusedError as error:
-        raise SearcherError(f"{cls.__name__}(...) was stopped: {error}") from error
-    except BaseException as error:
-        raise SearcherError(f"{cls.__name__}(...) raised {told(error)}") from error
+        raise SearcherError(f"{name} did not end within its limit on seconds") from None
 
 
 def check_options(cls: type[SearcherBase], options: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ as it called the layer, and compute with no layer's weight by itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import is_dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rank_search.copying import copy_network
 from rank_search.errors import InvalidInputError
-from rank_search.nests import Nest, call, mapped, moved
+from rank_search.nests import Nest, call, held, mapped, moved
 from rank_search.running import device_of, observed
 from rank_search.space.forms.absent_weight import AbsentWeight
 from rank_search.space.forms.low_rank import LowRank, low_rank
@@ -163,7 +163,7 @@ def _asked_for(outputs: Any) -> None:
 
 
 def _alike(wanted: Any, found: Any) -> bool:
-    before, after = list(_tensors(wanted)), list(_tensors(found))
+    before, after = _tensors(wanted), _tensors(found)
     return len(before) == len(after) and all(map(_close, before, after))
 
 
@@ -179,16 +179,6 @@ def _close(wanted: Tensor, found: Tensor) -> bool:
     return torch.allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
 
 
-def _tensors(value: Any, depth: int = 8) -> Iterator[Tensor]:
+def _tensors(value: Any) -> list[Tensor]:
     """All dense tensors in what a network puts out, whatever holds them."""
-    if isinstance(value, Tensor):
-        if value.layout == torch.strided:
-            yield value
-    elif depth and isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item, depth - 1)
-    elif depth and isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item, depth - 1)
-    elif depth and is_dataclass(value):
-        yield from _tensors(vars(value), depth - 1)
+    return [tensor for tensor in held(value, inside=is_dataclass) if tensor.layout == torch.strided]

@@ -237,7 +237,8 @@ class RankSpace:
         if not self.skipped:
             return ""
         name, reason = next(iter(self.skipped.items()))
-        return f" ({len(self.skipped)} layers stay dense, the first: {name}: {reason})"
+        count = len(self.skipped)
+        return f" ({count} layer{'s' * (count > 1)} left dense, the first: {name}: {reason})"
 
     @property
     def smallest_cost(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from rank_search.digests import digest_of, digest_of_text
+from rank_search.nests import held
 from rank_search.space import RankSpace
 from rank_search.space.tables.options import LayerOptions
 from rank_search.task.task import Task
@@ -34,7 +35,7 @@ def task_digest(task: Task) -> dict[str, str]:
     }
     if task.data is not None:
         texts, tensors = task.data.fingerprint()
-        found["the data"] = digest_of_text([texts, digest_of(tensors), digest_of(_held(task.data))])
+        found["the data"] = digest_of_text([texts, digest_of(tensors), digest_of(_arrays(task.data))])
     for options in task.space.layers:
         found |= _of_options(options)
     found["decompositions that are kept in memory"] = digest_of_text(_caches(task.space))
@@ -76,15 +77,6 @@ def _modules(model: nn.Module) -> Iterable[str]:
         yield f"{name} {type(module).__qualname__} {hooks} {'forward' in vars(module)}"
 
 
-def _held(value: Any, depth: int = 6) -> Iterator[Tensor | np.ndarray[Any, Any]]:
-    """All tensors and arrays that an object holds, itself or in what it holds: the sets of a user's data, too."""
-    if isinstance(value, Tensor | np.ndarray):
-        yield value
-    elif depth and isinstance(value, Mapping):
-        for item in value.values():
-            yield from _held(item, depth - 1)
-    elif depth and isinstance(value, list | tuple):
-        for item in value:
-            yield from _held(item, depth - 1)
-    elif depth and hasattr(value, "__dict__"):
-        yield from _held(vars(value), depth - 1)
+def _arrays(data: Any) -> Iterator[Tensor | np.ndarray[Any, Any]]:
+    """All tensors and arrays of a data set, the validation set and a user's own among them."""
+    return held(data, (Tensor, np.ndarray), inside=lambda value: hasattr(value, "__dict__"))

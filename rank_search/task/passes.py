@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
+
+from rank_search.nests import held
 
 TRAINING_PASSES = 2  # of a batch that is charged as trained: the network's own, and one of the dense one beside it
 
@@ -56,22 +58,11 @@ class _Watch:
         self.passes = passes
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        tensors = [tensor for tensor in _tensors([args, kwargs]) if tensor.ndim]
+        tensors = [tensor for tensor in held([args, kwargs]) if tensor.ndim]
         self.passes.run(len(tensors[0]) if tensors else 1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Watch:
         return self
-
-
-def _tensors(given: Any) -> list[Tensor]:
-    """The tensors among the arguments of a call."""
-    found: list[Tensor] = []
-    for value in given.values() if isinstance(given, dict) else given:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, dict | list | tuple):
-            found += _tensors(value)
-    return found
 
 
 def unwatched(model: nn.Module) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,22 @@ def test_a_hanging_step_ends_with_the_wall_seconds_and_what_was_found_stays(hang
 
 def test_a_spinning_step_ends_with_the_cpu_seconds() -> None:
     assert run(spins, 1, cpu_seconds=0.5).ended == "cpu_seconds"
+
+
+@pytest.mark.parametrize("method", ["trained", "state_dict"])
+def test_what_comes_after_the_last_step_is_not_cut_off(method: str, tmp_path: Path) -> None:
+    """The answer and the checkpoint of a search whose time is up may take a moment."""
+
+    def slow(searcher: Hanging) -> Any:
+        if searcher.after <= 0:
+            time.sleep(1.5)
+        return {} if method == "state_dict" else None
+
+    kind = type("Slow", (Hanging,), {method: slow})
+    task = tiny_task(Budget(macs=0.7)).under(Budget(macs=0.7), limits=Limits(wall_seconds=0.2))
+    result = run_search(kind(task, seed=0, hang=lambda: time.sleep(0.3), after=1), tmp_path / "state")
+    assert result.ended == "wall_seconds"
+    assert result.score == 0.0 or result.score == -1.0
 
 
 def test_without_a_plan_it_is_an_error_that_names_the_limit() -> None:
