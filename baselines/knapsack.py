@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from rank_search.searching import Proposal, Searcher
+from rank_search.searching import About, Proposal, Searcher
 from rank_search.searching.option_values import one_of
 from rank_search.task import Oracles
 
@@ -20,6 +20,9 @@ class Knapsack(Searcher):
     """
 
     needs_data: ClassVar[bool] = False
+    about: ClassVar[About] = About(
+        "data-free", "weights", "Everett, 1963; Shoham and Gersho, 1988; BALF (arXiv 2509.25136)", "ours"
+    )
 
     def __init__(self, task: Oracles, *, seed: int, weights: str = "relative") -> None:
         super().__init__(task, seed=seed)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from rank_search.searching import AskTellSearcher, Trial
+from rank_search.searching import About, AskTellSearcher, Trial
 from rank_search.space import RankPlan
 from rank_search.task import Oracles
 
@@ -17,6 +17,8 @@ class Random(AskTellSearcher):
 
     (Bergstra and Bengio, JMLR 2012, for random search as the baseline of all black-box search.)
     """
+
+    about: ClassVar[About] = About("reference", "labels", "Bergstra and Bengio, JMLR 2012", "faithful")
 
     def __init__(self, task: Oracles, *, seed: int) -> None:
         super().__init__(task, seed=seed)

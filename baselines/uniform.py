@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
-from rank_search.errors import OverBudgetError
-from rank_search.searching import Proposal, Searcher, evaluated
+from rank_search.searching import About, RuleSearcher
+from rank_search.searching.within_budget import (
+    first_within,
+    form_names,
+    largest_ranks,
+    position_of,
+    row_below,
+    shares,
+)
 from rank_search.space import RankPlan
-from rank_search.space.tables.options import LayerOptions
-from rank_search.task import Oracles
-
-STEPS = 1000  # fractions that are tried: 1/1000 .. 1
 
 
-class Uniform(Searcher):
+class Uniform(RuleSearcher):
     """One fraction of the largest offered rank for all modes of all layers, as large as the budget allows.
 
     A mode that is no channel count (the groups of ``svd_grouped``) takes the middle of its offered values.
@@ -28,69 +30,18 @@ class Uniform(Searcher):
     """
 
     needs_data: ClassVar[bool] = False
+    about: ClassVar[About] = About("reference", "weights", "", "ours")
 
-    def __init__(self, task: Oracles, *, seed: int) -> None:
-        super().__init__(task, seed=seed)
-        names = dict.fromkeys(form.name for options in task.space.layers for form in options.forms)
-        plans = dict.fromkeys(_at_budget(task, name) for name in names)
-        self._plans = tuple(plans)
-        self._next = 0
+    def plans(self) -> Sequence[RankPlan]:
+        return [self._at_budget(form) for form in form_names(self.task)]
 
-    @property
-    def done(self) -> bool:
-        return self._next >= len(self._plans)
+    def _at_budget(self, form: str) -> RankPlan:
+        """The plan of the largest fraction within the budget; the smallest one projected if none is."""
+        layers = [(options, position_of(options, form)) for options in self.task.space.layers]
+        largest = [largest_ranks(options, position) for options, position in layers]
 
-    def step(self) -> Proposal:
-        plan = self._plans[self._next]
-        self._next += 1
-        if len(self._plans) == 1:
-            return Proposal(plan)
-        if not self.task.has_data:
-            error = self.task.weight_error(plan)
-            if math.isinf(error):
-                return Proposal(plan, failure="no finite fit was found for one of its ranks")
-            return Proposal(plan, error)
-        return evaluated(self.task, plan)
+        def plan(share: float) -> RankPlan:
+            rows = [row_below(*layer, share * top) for layer, top in zip(layers, largest, strict=True)]
+            return self.task.space.plan(np.array(rows))
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"next": self._next}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._next = int(state["next"])
-
-
-def _at_budget(task: Oracles, form: str) -> RankPlan:
-    """The plan of the largest fraction within the budget, by bisection; the smallest one projected if none is."""
-    fits, over = 0, STEPS + 1
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        try:
-            task.admit(_plan(task, form, middle / STEPS))
-            fits = middle
-        except OverBudgetError:
-            over = middle
-    return task.space.project(_plan(task, form, max(fits, 1) / STEPS), task.budget)
-
-
-def _plan(task: Oracles, form: str, fraction: float) -> RankPlan:
-    return task.space.plan(np.array([_row(options, form, fraction) for options in task.space.layers]))
-
-
-def _row(options: LayerOptions, preferred: str, fraction: float) -> int:
-    names = [form.name for form in options.forms]
-    position = names.index(preferred) if preferred in names else 0
-    form, offered = options.forms[position], options.ranks_of(position)
-    rows = np.flatnonzero(options.form == position)
-    for mode in (form.modes.index(name) for name in form.exempt):  # no rank: the middle of what is offered
-        values = np.unique(offered[:, mode])
-        same = offered[:, mode] == values[len(values) // 2]
-        offered, rows = offered[same], rows[same]
-    exempt = np.array([mode in form.exempt for mode in form.modes])
-    share = np.maximum(1, np.rint(fraction * offered.max(0))).astype(np.int64)
-    target = np.where(exempt, offered.max(0), share)[None]
-    if (options.costs_of(form, target)[0] >= options.costs[0]).all():
-        return 0
-    below = rows[(offered <= target).all(1)]
-    if not len(below):
-        return int(rows[np.argmin(options.costs[rows, 0])])
-    return int(below[np.argmax(options.costs[below, 0])])
+        return first_within(self.task, shares(), plan)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rank_search.searchers.batude.gated_layer import GatedLayer, gated_layers
 from rank_search.searchers.batude.greedy_ranks import greedy_ranks
-from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.searchers.batude.split_variables import SplitVariables
+from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.space import Budget, RankSpace
 from rank_search.task import ImageData, ImageSet, Task
 from rank_search.task.networks.models import load_model

@@ -43,6 +43,10 @@ class DataError(InvalidInputError):
     """A data set is missing or malformed."""
 
 
+class RecordingError(InvalidInputError):
+    """A recorded task is damaged, of another version, or does not hold what was asked for."""
+
+
 class PlanError(InvalidInputError):
     """A rank plan does not belong to this model or this space."""
 

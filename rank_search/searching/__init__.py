@@ -1,8 +1,10 @@
 """Who chooses: the contract of searchers, the registry, trials, the loop."""
 
+from rank_search.searching.about import About
 from rank_search.searching.evaluator import Evaluator, InProcess
 from rank_search.searching.loop import run_search
 from rank_search.searching.result import SearchResult
+from rank_search.searching.rule import RuleSearcher
 from rank_search.searching.search import make_searcher, search
 from rank_search.searching.searcher import (
     AskTellSearcher,
@@ -16,10 +18,12 @@ from rank_search.searching.searcher import (
 from rank_search.searching.trial import Trial
 
 __all__ = [
+    "About",
     "AskTellSearcher",
     "Evaluator",
     "InProcess",
     "Proposal",
+    "RuleSearcher",
     "SearchResult",
     "Searcher",
     "SearcherBase",

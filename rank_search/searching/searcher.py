@@ -13,6 +13,7 @@ from torch import nn
 
 from rank_search.errors import EvaluationError
 from rank_search.plugins import Registry
+from rank_search.searching.about import About
 from rank_search.searching.trial import Trial
 from rank_search.space import RankPlan
 from rank_search.task.oracles import Oracles
@@ -57,10 +58,12 @@ class SearcherBase(ABC):
     Attributes:
         needs_data: whether the task must have data.
         gave_up: why the search ended before it was through, in one line; None if it did not.
+        about: where the method comes from and what it needs, for ``rank-search list``.
         renamed: options that went elsewhere, with one line that says where.
     """
 
     needs_data: ClassVar[bool] = True
+    about: ClassVar[About] = About()
     renamed: ClassVar[Mapping[str, str]] = {}
     gave_up: str | None = None
 

@@ -133,6 +133,10 @@ class RankSpace:
         sample = mapped(example_input, lambda tensor: tensor[:1].detach().clone())
         return cls(tables, skipped, counted, fixed, sample, traced.not_counted)
 
+    def with_tables(self, layers: Sequence[LayerOptions]) -> RankSpace:
+        """The same space with other tables of the same layers, e.g. those of fewer options."""
+        return RankSpace(layers, self.skipped, self.metrics, self.fixed_cost, self.sample, self.not_counted)
+
     def __repr__(self) -> str:
         costs = ", ".join(f"{metric} {cost:,}" for metric, cost in self.dense_cost.items())
         return f"RankSpace({len(self.layers)} layers, about 10^{len(str(self.size)) - 1} plans, dense: {costs})"
@@ -358,12 +362,16 @@ class RankSpace:
         """A plan drawn uniformly in the coordinates of :meth:`encode`, then projected onto the budget."""
         return self.project(self.decode(rng.random(self.width)), budget)
 
+    def adjacent(self, layer: int, row: int) -> list[int]:
+        """The options of one layer that are one step from an option, as :meth:`neighbours` takes them."""
+        return moves.adjacent(self.layers[layer], row)
+
     def neighbours(self, plan: RankPlan) -> list[RankPlan]:
         """All plans one step away: one rank to the next offered one, or one layer's form changed at similar cost."""
         rows = self.indices(plan)
         found = []
-        for i, options in enumerate(self.layers):
-            for row in moves.adjacent(options, int(rows[i])):
+        for i in range(len(self.layers)):
+            for row in self.adjacent(i, int(rows[i])):
                 changed = rows.copy()
                 changed[i] = row
                 found.append(self.plan(changed))

@@ -63,6 +63,7 @@ class Meter:
         self.limits = limits or Limits()
         self.evaluations = self.samples_forward = self.samples_trained = self.decompositions = 0
         self._before = (0.0, 0.0)
+        self._simulated = 0.0
         self._inside, self._depth = 0.0, 0
         self._started = (time.process_time(), time.perf_counter())
 
@@ -88,6 +89,10 @@ class Meter:
         for name, amount in counts.items():
             setattr(self, name, getattr(self, name) + int(amount))
 
+    def simulate(self, seconds: float) -> None:
+        """Adds time that work which was recorded before took then, to both clocks."""
+        self._simulated += seconds
+
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Metered work: the CPU time that passes here is the task's, not the searcher's."""
@@ -112,13 +117,13 @@ class Meter:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of this process since the meter started, and before a resume."""
-        return self._before[0] + time.process_time() - self._started[0]
+        """CPU time of this process since the meter started, and before a resume; simulated time counts."""
+        return self._before[0] + self._simulated + time.process_time() - self._started[0]
 
     @property
     def wall_seconds(self) -> float:
-        """Wall time since the meter started, and before a resume."""
-        return self._before[1] + time.perf_counter() - self._started[1]
+        """Wall time since the meter started, and before a resume; simulated time counts."""
+        return self._before[1] + self._simulated + time.perf_counter() - self._started[1]
 
     def exhausted(self) -> str | None:
         """The first limit that is reached, as ``"evaluations"`` or ``"wall_seconds"``; None when there is room.
@@ -141,5 +146,5 @@ class Meter:
         """Goes on from an earlier reading, as after a resume."""
         for name in COUNTS:
             setattr(self, name, int(reading[name]))
-        self._before = (float(reading["cpu_seconds"]), float(reading["wall_seconds"]))
+        self._before, self._simulated = (float(reading["cpu_seconds"]), float(reading["wall_seconds"])), 0.0
         self._started = (time.process_time(), time.perf_counter())

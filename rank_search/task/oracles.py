@@ -98,6 +98,20 @@ class Oracles:
         """
         return self.__task.trained_errors(weights)
 
+    def approximation(self, layer: int, option: int) -> Tensor:
+        """The weight that an option puts in a layer's place, canonical ``[groups, Co / groups, Ci / groups, taps]``.
+
+        Float64; its form's decomposition of that layer is charged once.
+
+        Args:
+            layer: its place in ``space.layers``.
+            option: its row there; 0 is the dense weight itself.
+
+        Raises:
+            LimitReached
+        """
+        return self.__task.approximation(layer, option)
+
     def weight_error(self, plan: RankPlan) -> float:
         """``sum_l ||W_l - What_l||^2 / ||W_l||^2`` of the plan: data-free.
 
@@ -128,6 +142,16 @@ class Oracles:
         They cost nothing; running a network on them is counted (see :meth:`dense_model`).
         """
         return self.__task.fixed_inputs(samples)
+
+    def fixed_batch(self, samples: int) -> Batch:
+        """Fixed training samples as :meth:`fixed_inputs` has them, with their targets, where the network is.
+
+        They cost nothing; running a network on them is counted.
+
+        Raises:
+            DataError: if there is no data.
+        """
+        return self.__task.fixed_batch(samples)
 
     def outputs_with(self, weights: Mapping[str, Tensor], inputs: Nest, batch_statistics: bool = False) -> Any:
         """The dense network's outputs with the weights of some layers replaced, with gradients in them.

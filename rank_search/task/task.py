@@ -161,6 +161,14 @@ class Task:
                 found.append(options.relative_errors_of(other))
         return found
 
+    def approximation(self, layer: int, option: int) -> Tensor:
+        """The weight that an option puts in a layer's place (see :class:`Oracles`)."""
+        options = self.space.layers[layer]
+        with self._working():
+            if option:
+                self._charge({(options.layer.name, options.forms[int(options.form[option])].name)})
+            return options.approximation(option)
+
     def weight_error(self, plan: RankPlan) -> float:
         """``sum_l ||W_l - What_l||^2 / ||W_l||^2`` of the plan: data-free.
 
@@ -235,6 +243,12 @@ class Task:
         data = self._data()
         batch = next(iter(data.batches(data.train.subset(samples, seed=0), samples)))
         return moved(batch.inputs, self.device)
+
+    def fixed_batch(self, samples: int) -> Batch:
+        """Fixed training samples with their targets (see :class:`Oracles`)."""
+        data = self._data()
+        batch = next(iter(data.batches(data.train.subset(samples, seed=0), samples))).to(self.device)
+        return next(iter(with_dense(iter([batch]), self.objective, self.model)))
 
     def outputs_with(self, weights: Mapping[str, Tensor], inputs: Nest, batch_statistics: bool = False) -> Any:
         """The dense network's outputs with some weights replaced, differentiable in them (see :class:`Oracles`)."""
@@ -338,6 +352,32 @@ class Task:
             verify_cost(self.space, compressed, plan)
         return compressed
 
+    def repair(self, compressed: nn.Module, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
+        """Recalibrates the batch norms of a plan's network in place, on a fixed training subset; charges nothing.
+
+        Args:
+            compressed: as ``space.compress`` leaves it.
+            plan: what it was compressed by.
+            trained: the dense network to recalibrate towards; None is the task's.
+        """
+        if self.data is not None and self.repairs(plan):
+            batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
+            recalibrate(compressed, self.model if trained is None else trained, (batch.inputs for batch in batches))
+        return compressed.eval()
+
+    def repairs(self, plan: RankPlan) -> bool:
+        """Whether :meth:`repair` changes the plan's network."""
+        return self._calibration_samples(plan) > 0
+
+    @property
+    def evaluation_set(self) -> Any:
+        """The fixed validation samples that :meth:`evaluate` looks at.
+
+        Raises:
+            DataError: if the task has no data.
+        """
+        return self._subset()[1]
+
     def latencies(self, models: Sequence[nn.Module]) -> list[float]:
         """Median milliseconds per sample in a batch of 32, the networks measured in turn (see :func:`latencies`).
 
@@ -379,13 +419,8 @@ class Task:
         return self._subsets
 
     def _build(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
-        dense = self.model if trained is None else trained
         compressed = self.space.compress(self.model, plan) if trained is None else compress(trained, plan)
-        samples = self._calibration_samples(plan)
-        if self.data is not None and samples:
-            batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
-            recalibrate(compressed, dense, (batch.inputs for batch in batches))
-        return compressed.eval()
+        return self.repair(compressed, plan, trained)
 
     def _calibration_samples(self, plan: RankPlan) -> int:
         """Samples that recalibration of this plan's network runs; the dense network keeps its own statistics."""

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from rank_search.arrays import FloatArray
 from rank_search.errors import EvaluationError, InvalidInputError, LimitReached
 from rank_search.running import device_of
-from rank_search.searching import Proposal, Searcher
+from rank_search.searching import About, Proposal, Searcher
+from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.searching.option_values import fraction, one_of, positive, whole
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.task import Oracles
 
 from .gated_layer import gated_layers
 from .gradient_scores import GradientScores
-from .one_shot_training import OneShotTraining, TrainingOptions
 from .split_variables import SplitVariables
 
 PRETRAINED_LR, SCRATCH_LR = 0.01, 0.1
@@ -62,6 +62,7 @@ class Batude(Searcher):
         InfeasibleBudgetError: if no ranks of those forms meet the budget.
     """
 
+    about: ClassVar[About] = About("one-shot training", "training", "BATUDE, AAAI 2022", "reconstruction")
     SCORE: ClassVar[str] = "energy"
 
     def __init__(
@@ -261,6 +262,7 @@ class BatudeGradient(Batude):
     Args, attributes and errors: as :class:`Batude`.
     """
 
+    about: ClassVar[About] = About("one-shot training", "training", "", "ours")
     SCORE: ClassVar[str] = "gradient"
 
 

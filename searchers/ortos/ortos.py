@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rank_search.errors import DataError, EvaluationError
-from rank_search.searching import Proposal, Searcher
+from rank_search.searching import About, Proposal, Searcher
 from rank_search.searching.option_values import one_of, whole
 from rank_search.searching.probability_trace import traced
 from rank_search.space import RankPlan
@@ -47,6 +47,7 @@ class Ortos(Searcher):
     """
 
     needs_data: ClassVar[bool] = False
+    about: ClassVar[About] = About("relaxation", "weights", "ORTOS, RENE (arXiv 2409.03555)", "faithful")
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 
 from rank_search.arrays import FloatArray
 from rank_search.errors import EvaluationError
-from rank_search.searching import Proposal, Searcher
+from rank_search.searching import About, Proposal, Searcher
 from rank_search.searching.option_values import boolean, whole
 from rank_search.searching.probability_trace import traced
 from rank_search.space import RankPlan
@@ -40,6 +40,7 @@ class Relaxation(Searcher):
     """
 
     needs_data: ClassVar[bool] = False
+    about: ClassVar[About] = About("relaxation", "weights", "after arXiv 2409.03555", "ours")
     renamed: ClassVar[Mapping[str, str]] = {
         "mode": "the published relaxation is the searcher 'ortos', this one is under the budget",
         "objective": "the error of the network's outputs is minimised by the searcher 'relaxation_outputs'",

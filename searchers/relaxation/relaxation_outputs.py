@@ -9,6 +9,7 @@ import numpy as np
 
 from rank_search.arrays import FloatArray
 from rank_search.errors import EvaluationError
+from rank_search.searching import About
 from rank_search.searching.option_values import whole
 from rank_search.space import RankPlan
 from rank_search.task import Oracles
@@ -39,6 +40,7 @@ class RelaxationOutputs(Relaxation):
     """
 
     needs_data: ClassVar[bool] = True
+    about: ClassVar[About] = About("relaxation", "unlabelled", "after arXiv 2409.03555", "ours")
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from rank_search.baselines.knapsack import Knapsack
 from rank_search.errors import SearcherError
 from rank_search.searching import search
 from rank_search.space import Budget, RankPlan
+from rank_search.space.solver import knapsack
 from rank_search.task import Limits
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -82,8 +83,9 @@ def relaxed_optimum(net: TinyNet, budget: dict[str, float], weights: str) -> flo
 @pytest.mark.parametrize("weights", ["relative", "none"])
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
 def test_the_bound_is_the_optimum_under_one_metric_and_that_of_the_relaxed_problem_under_two(
-    budget: dict[str, float], weights: str
+    budget: dict[str, float], weights: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(knapsack, "few", lambda values: False)  # this network's plans could be enumerated
     net = uneven_net()
     result = search(tiny_task(Budget(**budget), net=net), "knapsack", weights=weights)
     relaxed = relaxed_optimum(net, budget, weights)
@@ -92,6 +94,21 @@ def test_the_bound_is_the_optimum_under_one_metric_and_that_of_the_relaxed_probl
         assert relaxed <= result.lower_bound * (1 + 1e-6) + 1e-9
     else:
         assert result.lower_bound == pytest.approx(relaxed, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_the_plans_of_a_small_space_are_enumerated_and_the_bound_is_the_optimum(budget: dict[str, float]) -> None:
+    net = uneven_net()
+    result = search(tiny_task(Budget(**budget), net=net), "knapsack")
+    optimum = min(
+        objective(net, plan, "relative")
+        for plan, cost in all_plans()
+        if all(
+            cost[metric] <= math.floor(bound * {"macs": MACS, "params": PARAMS}[metric])
+            for metric, bound in budget.items()
+        )
+    )
+    assert result.lower_bound == result.score == pytest.approx(optimum, rel=1e-9, abs=1e-12)
 
 
 def test_the_score_is_the_tasks_weight_error() -> None:

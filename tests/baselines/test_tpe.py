@@ -200,7 +200,6 @@ def test_with_several_in_flight_no_plan_comes_twice_and_those_under_way_count_as
 
 @pytest.mark.parametrize(("startup", "warm_start"), [(0, None), (-1, None), (5, "uniform"), (5, "")])
 def test_options_that_mean_nothing_are_refused(startup: int, warm_start: str | None) -> None:
-    with pytest.raises(
-        InvalidInputError, match=f"startup={startup} must be .* warm_start={warm_start!r} null or 'knapsack'"
-    ):
+    wrong = f"startup={startup}" if startup < 1 else f"warm_start={warm_start!r}"
+    with pytest.raises(InvalidInputError, match=f"{wrong} is not allowed: it is "):
         TPE(tiny_task(), seed=0, startup=startup, warm_start=warm_start)

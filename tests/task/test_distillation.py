@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from rank_search.errors import ConfigError, EvaluationError, InvalidInputError
 from rank_search.run import load_config
-from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
+from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.space import Budget, Choice, RankPlan, compress
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.low_rank import LowRank

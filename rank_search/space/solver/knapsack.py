@@ -17,6 +17,7 @@ from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array
 
 from rank_search.arrays import FloatArray, IntArray
+from rank_search.space.solver.enumerate import enumerated, few
 from rank_search.space.solver.finish import finish
 
 MAX_CUTS = 300
@@ -50,6 +51,12 @@ def solve(values: Sequence[FloatArray], costs: Sequence[FloatArray], capacity: F
     least = [float(np.min(value, initial=np.inf, where=np.isfinite(value))) for value in values]
     if not np.isfinite(least).all():  # a layer without an allowed option
         return None
+    if few(values):
+        found = enumerated(values, costs, capacity)
+        if found is None:
+            return None
+        exact = float(sum(layer[row] for layer, row in zip(values, found, strict=True)))
+        return Solution(found, exact, exact)
     problem = _Problem([value - low for value, low in zip(values, least, strict=True)], costs, capacity)
     dual = _maximise_dual(problem)
     near = problem.nearest(dual.multiplier)
@@ -274,6 +281,8 @@ def _maximise_dual(problem: _Problem) -> _Dual:
 def _highest_point(slopes: FloatArray, heights: FloatArray) -> tuple[FloatArray, float]:
     """``max_{lambda >= 0} min_k heights_k + slopes_k lambda``: the multiplier and the value there."""
     metrics = slopes.shape[1]
+    if metrics == 1:
+        return _highest_on_a_line(slopes[:, 0], heights)
     unit = max(float(heights.max()), 1e-300)  # values of any size, but a well-scaled linear programme
     answer = linprog(
         c=[*np.zeros(metrics), -1.0],
@@ -283,6 +292,17 @@ def _highest_point(slopes: FloatArray, heights: FloatArray) -> tuple[FloatArray,
         method="highs",
     )
     return np.maximum(answer.x[:-1], 0) * unit, float(-answer.fun) * unit
+
+
+def _highest_on_a_line(slopes: FloatArray, heights: FloatArray) -> tuple[FloatArray, float]:
+    """As :func:`_highest_point` for one metric: it lies at 0, or where a rising and a falling line meet."""
+    rising, falling = slopes > 0, slopes < 0
+    run = slopes[rising][:, None] - slopes[falling][None, :]
+    meet = (heights[falling][None, :] - heights[rising][:, None]) / run
+    at = np.concatenate([[0.0], np.maximum(meet.ravel(), 0.0)])
+    values = (heights[:, None] + slopes[:, None] * at[None, :]).min(0)
+    best = int(np.argmax(values))
+    return at[best : best + 1], float(values[best])
 
 
 def _undominated(values: FloatArray, costs: FloatArray) -> IntArray:

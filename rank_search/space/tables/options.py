@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from rank_search.errors import PlanError
 from rank_search.memory import trim
 from rank_search.plugins import nearest
 from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.multiplied import multiplied
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.space.metrics.metric import Metric, checked_number, checked_options, make_metrics
@@ -74,6 +77,20 @@ class LayerOptions:
     def at_most(self, limit: int) -> LayerOptions:
         """The table with at most so many options, evenly spaced in cost."""
         return self._keep(thinning.evenly(self.costs, limit))
+
+    def only(self, choices: Iterable[Choice]) -> LayerOptions:
+        """The table with these options and the dense layer alone.
+
+        Raises:
+            PlanError: if it has not got one of them.
+        """
+        return self._keep(np.unique([0, *map(self.index, choices)]).astype(np.int64))
+
+    def with_relative_errors(self, errors: FloatArray) -> LayerOptions:
+        """The table with ``||W - What||^2 / ||W||^2`` as computed before, ``[n]``: nothing is decomposed for them."""
+        other = copy.copy(self)
+        other.errors = _frozen(np.array(errors, dtype=np.float64) * self.energy)
+        return other
 
     def _keep(self, rows: IntArray) -> LayerOptions:
         """The table of these rows, ascending, 0 among them; forms that lose all their rows go."""
@@ -177,6 +194,13 @@ class LayerOptions:
         """The factors of option ``index`` (not dense), float64 (see :meth:`Decomposition.factors`)."""
         form = self.forms[int(self.form[index])]
         return form.factors(self.weight, self.choice(index).ranks)
+
+    def approximation(self, index: int) -> Tensor:
+        """The weight that option ``index`` puts in the layer's place: its factors multiplied out, float64.
+
+        Canonical, ``[groups, Co / groups, Ci / groups, taps]``; the dense layer's own for option 0.
+        """
+        return self.weight.plain if index == 0 else multiplied(self.factors(index), self.layer.groups)
 
     def choice(self, index: int) -> Choice:
         """Option ``index`` as a form and ranks."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from rank_search.errors import DataError, UnknownNameError
+from rank_search.isolation import isolated
 from rank_search.plugins import nearest
 from rank_search.task.calling import call_users_function, call_with_options
 from rank_search.task.data.data import Data
@@ -17,6 +20,7 @@ from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 from rank_search.task.data.load_folder import load_folder
 from rank_search.task.data.load_torchvision import load_cifar10, load_cifar100, load_fashion_mnist
+from rank_search.task.data.tensor_data import TensorData, TensorSet
 
 
 def load_data(name: str, **options: Any) -> Data:
@@ -76,6 +80,31 @@ def load_digits(
     return ImageData(train_set, validation_set, test_set, mean, std, crop, flip)
 
 
+def load_mnist1d(train: int = 3000, validation: int = 500, test: int = 500, seed: int = 42) -> TensorData:
+    """MNIST-1D (Greydanus and Kobak, ICML 2024): signals ``[1, 40]`` of 10 classes, generated on the spot.
+
+    Args:
+        train, validation, test: signals in each set.
+        seed: of the generator; 42 is that of the published set.
+    """
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    for name, count in (("train", train), ("validation", validation), ("test", test)):
+        if count < 1:
+            raise DataError(f"mnist1d {name}={count} is not allowed: give at least 1")
+    settings = get_dataset_args()
+    settings.seed, settings.train_split = seed, 1.0
+    settings.num_samples = -(-(train + validation + test) // 10) * 10  # as many of every class
+    with isolated(seed):  # it seeds the generators of the whole process
+        found = make_dataset(settings)
+    signals, labels = torch.from_numpy(found["x"]).float()[:, None], torch.from_numpy(found["y"]).long()
+    ends = np.cumsum([0, train, validation, test]).tolist()
+    train_set, validation_set, test_set = (
+        TensorSet(signals[start:stop].clone(), labels[start:stop].clone()) for start, stop in itertools.pairwise(ends)
+    )
+    return TensorData(train_set, validation_set, test_set)
+
+
 def load_npz(
     train: Path,
     validation: Path,
@@ -126,6 +155,7 @@ def _arrays(path: Path) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
 
 LOADERS: dict[str, Callable[..., Data]] = {
     "digits": load_digits,
+    "mnist1d": load_mnist1d,
     "npz": load_npz,
     "CIFAR10": load_cifar10,
     "CIFAR100": load_cifar100,

@@ -1,4 +1,4 @@
-"""Models by name: two families of ours, torchvision's, and any function of the user."""
+"""Models by name: families of ours, torchvision's, and any function of the user."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from rank_search.plugins import nearest
 from rank_search.task.calling import call_users_function, call_with_options
 from rank_search.task.networks.cifar_resnet import CifarResNet
 from rank_search.task.networks.digits_net import digits_net
+from rank_search.task.networks.digits_transformer import digits_transformer
+from rank_search.task.networks.mnist1d_net import mnist1d_net
 from rank_search.task.networks.weights import load_weights
 
-NAMES = ("digits_net", "cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56", "cifar_resnet110")
+SMALL = {"digits_net": digits_net, "digits_transformer": digits_transformer, "mnist1d_net": mnist1d_net}
+NAMES = (
+    *SMALL,
+    *("cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56", "cifar_resnet110"),
+)
 """The names of our own models; ``cifar_resnetN`` exists for every N = 6n + 2."""
 
 
@@ -28,6 +34,8 @@ def load_model(name: str, weights: str | Path | None = None, **options: Any) -> 
         name: one of
 
             - ``digits_net``: options ``classes=10, width=16``; input ``[B, 1, 8, 8]``;
+            - ``digits_transformer``: options ``classes=10, width=32, blocks=2, heads=4``; input ``[B, 1, 8, 8]``;
+            - ``mnist1d_net``: options ``classes=10, width=16``; input ``[B, 1, L]``;
             - ``cifar_resnetN`` with N = 6n + 2: options ``classes=10, in_channels=3``; input ``[B, 3, 32, 32]``;
             - ``torchvision:NAME``: any model that torchvision lists, with that model's options;
             - ``module:function``: a function of yours, called with the options, that returns an ``nn.Module``.
@@ -52,8 +60,8 @@ def load_model(name: str, weights: str | Path | None = None, **options: Any) -> 
 
 
 def _build(name: str, options: dict[str, Any]) -> nn.Module:
-    if name == "digits_net":
-        return call_with_options(digits_net, options, f"model {name!r}", InvalidInputError)
+    if name in SMALL:
+        return call_with_options(SMALL[name], options, f"model {name!r}", InvalidInputError)
     if match := re.fullmatch(r"cifar_resnet([0-9]+)", name):
         return _cifar_resnet(name, int(match[1]), options)
     if name.startswith("torchvision:"):
@@ -62,7 +70,8 @@ def _build(name: str, options: dict[str, Any]) -> nn.Module:
         return call_users_function(name, options, "model", nn.Module)
     hint = f" (did you mean 'torchvision:{name}'?)" if name in _torchvision_names() else nearest(name, NAMES)
     raise UnknownNameError(
-        f"unknown model {name!r}{hint}; known: digits_net, cifar_resnetN with N = 6n + 2, torchvision:NAME, "
+        f"unknown model {name!r}{hint}; known: {', '.join(SMALL)}, cifar_resnetN with N = 6n + 2, "
+        "torchvision:NAME, "
         "or give 'module:function'"
     )
 

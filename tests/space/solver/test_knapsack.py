@@ -10,10 +10,20 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, milp
 
+from rank_search.space.solver import knapsack
 from rank_search.space.solver.finish import finish
 from rank_search.space.solver.knapsack import Solution, improve, solve
 
 Floats = NDArray[np.float64]
+
+
+@pytest.fixture(params=[True, False], ids=["enumerated", "bounded"], autouse=True)
+def _small_instances(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small instances are enumerated, and solved as large ones are."""
+    if not request.param:
+        monkeypatch.setattr(knapsack, "few", lambda values: False)
+
+
 Instance = tuple[list[Floats], list[Floats], Floats]
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, LimitReached
-from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.searching.checkpoint import load_state, save_state
+from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.space import Budget
 from rank_search.task import Limits, Task
 

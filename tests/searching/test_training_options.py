@@ -9,7 +9,7 @@ import pytest
 from tiny_task import tiny_task
 
 from rank_search.errors import InvalidInputError
-from rank_search.searchers.batude.one_shot_training import OneShotTraining, TrainingOptions
+from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 
 
 @pytest.mark.parametrize(
