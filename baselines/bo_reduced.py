@@ -10,6 +10,7 @@ from rank_search.searching import About
 from rank_search.searching.option_values import one_of, whole
 from rank_search.task import Oracles
 
+from .gp import gp_sampler
 from .optuna_searcher import REDUCED, OptunaSearcher
 
 
@@ -36,13 +37,13 @@ class BOReduced(OptunaSearcher):
         warm_start: str | None = "knapsack",
     ) -> None:
         self._model = one_of("model", model, ("gp", "tpe"))
-        repeats = 4 if self._model == "gp" else 16
+        repeats = 1 if self._model == "gp" else 3
         super().__init__(task, seed=seed, coordinates=REDUCED, warm_start=warm_start, repeats=repeats)
         self._startup = whole("startup", startup, 1)
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         if self._model == "gp":
-            return optuna.samplers.GPSampler(n_startup_trials=self._startup, deterministic_objective=True, seed=seed)
+            return gp_sampler(self._startup, seed)
         return optuna.samplers.TPESampler(
             n_startup_trials=self._startup,
             n_ei_candidates=24,

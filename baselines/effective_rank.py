@@ -85,7 +85,8 @@ def costs_of_a_rank(options: LayerOptions, position: int, column: int) -> FloatA
     found = []
     for mode in range(len(form.modes)):
         less = top.copy()
-        less[mode] = 0
+        less[mode] = max(1, top[mode] - 1)
         both = options.costs_of(form, np.stack([top, less]))[:, column]
-        found.append(max(float(both[0] - both[1]) / float(top[mode]), 1.0))
+        last = both[0] - both[1] if top[mode] > 1 else both[0]
+        found.append(max(float(last), 1.0))
     return np.array(found)

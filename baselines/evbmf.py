@@ -85,7 +85,7 @@ def evbmf_rank(matrix: FloatArray) -> int:
     Args:
         matrix: ``[m, n]``.
     """
-    values = np.linalg.svd(matrix, compute_uv=False)
+    values = np.linalg.svd(matrix, compute_uv=False).astype(np.float64)
     size, large = min(matrix.shape), max(matrix.shape)
     if not np.any(values > 0):
         return 0

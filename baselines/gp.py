@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 import optuna
@@ -32,8 +33,15 @@ class GP(OptunaSearcher):
         coordinates: str = RANKS,
         warm_start: str | None = None,
     ) -> None:
-        super().__init__(task, seed=seed, coordinates=coordinates, warm_start=warm_start, repeats=4)
+        super().__init__(task, seed=seed, coordinates=coordinates, warm_start=warm_start, repeats=1)
         self._startup = whole("startup", startup, 1)
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.GPSampler(n_startup_trials=self._startup, deterministic_objective=True, seed=seed)
+        return gp_sampler(self._startup, seed)
+
+
+def gp_sampler(startup: int, seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler for evaluations without noise, which is an experimental option of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.GPSampler(n_startup_trials=startup, deterministic_objective=True, seed=seed)

@@ -152,9 +152,12 @@ class LC(Searcher):
 
     def _values(self) -> list[FloatArray]:
         """``||W - Theta||^2`` of every option, in the space's metric, an array ``[n]`` per layer."""
-        names = [options.layer.name for options in self.task.space.layers]
-        weights = {name: self._model.get_submodule(name).weight.detach() for name in names}
-        relative = self.task.trained_errors(weights) if self._steps else self.task.relative_errors()
+        found = {}
+        for options in self.task.space.layers:
+            weight = self._model.get_submodule(options.layer.name).weight
+            assert isinstance(weight, Tensor)
+            found[options.layer.name] = weight.detach()
+        relative = self.task.trained_errors(found) if self._steps else self.task.relative_errors()
         return [error * weight.energy * weight.scale for error, weight in zip(relative, self._weights(), strict=True)]
 
     def _fits(self, plan: RankPlan) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rank_search.nests import mapped
 from rank_search.task import Oracles
@@ -26,7 +26,7 @@ def sample_gradients(task: Oracles, samples: int, seed: int) -> list[Tensor]:
     """
     model = task.dense_model().eval()
     layers = [options.layer for options in task.space.layers]
-    weights = [model.get_submodule(layer.name).weight.requires_grad_() for layer in layers]
+    weights = [_weight(model, layer.name) for layer in layers]
     found: list[list[Tensor]] = [[] for _ in layers]
     generator = torch.Generator().manual_seed(seed)
     batch = next(iter(task.train_batches(generator, batch_size=max(2, samples)))).to(task.device)
@@ -36,6 +36,12 @@ def sample_gradients(task: Oracles, samples: int, seed: int) -> list[Tensor]:
             whole = torch.zeros_like(weight) if gradient is None else gradient
             rows.append(layer.canonical(whole.detach().float().cpu()).reshape(-1))
     return [torch.stack(rows) for rows in found]
+
+
+def _weight(model: nn.Module, name: str) -> Tensor:
+    weight = model.get_submodule(name).weight
+    assert isinstance(weight, Tensor)
+    return weight.requires_grad_()
 
 
 def _single(batch: Batch, place: int) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import optuna
 
@@ -26,7 +26,7 @@ class NSGA2(OptunaSearcher):
     """
 
     about: ClassVar[About] = About("evolutionary", "labels", "Deb et al., 2002 (Optuna's NSGAIISampler)", "faithful")
-    directions: ClassVar[tuple[str, ...]] = ("minimize", "minimize")
+    directions: ClassVar[tuple[Literal["minimize", "maximize"], ...]] = ("minimize", "minimize")
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import optuna
@@ -49,10 +49,11 @@ class Told:
 class OptunaSearcher(AskTellSearcher):
     """A sampler that proposes points; the plan of a point is evaluated, and the point is told its score.
 
-    A plan that is met again is answered from what is known, and the sampler asked anew; after ``repeats`` such asks a
-    point is drawn. The sampler is made anew for each ask from the seed and the number of trials, so that a search
-    restored from its trials goes on exactly as it would have. Points whose plans are under way count as the worst score
-    so far (constant liar).
+    A plan that is known is not told again, which would draw the model to it: the sampler is asked anew with another
+    seed; after ``repeats`` such asks a point is drawn. All parameters are always there, so the sampler need not look
+    for those that all trials share. The sampler is made anew for each ask from the seed and the number of trials, so
+    that a search restored from its trials goes on exactly as it would have. Points whose plans are under way count as
+    the worst score so far (constant liar).
 
     Args:
         coordinates: ``ranks`` for every form and rank of every layer, ``reduced`` for a few weights around the
@@ -64,10 +65,10 @@ class OptunaSearcher(AskTellSearcher):
         directions: of the objectives.
     """
 
-    directions: ClassVar[tuple[str, ...]] = ("minimize",)
+    directions: ClassVar[tuple[Literal["minimize", "maximize"], ...]] = ("minimize",)
 
     def __init__(
-        self, task: Oracles, *, seed: int, coordinates: str = RANKS, warm_start: str | None = None, repeats: int = 16
+        self, task: Oracles, *, seed: int, coordinates: str = RANKS, warm_start: str | None = None, repeats: int = 3
     ) -> None:
         super().__init__(task, seed=seed)
         if warm_start not in (None, "knapsack"):
@@ -103,9 +104,7 @@ class OptunaSearcher(AskTellSearcher):
         for attempt in range(self._repeats):
             point = self._suggested(pending, attempt)
             plan = self.coordinates.plan(point.parameters)
-            if plan in self.trials:
-                self._record(point, plan, self.trials[plan].score)
-            elif plan not in under_way:
+            if plan not in self.trials and plan not in under_way:
                 return self._noted(plan, point)
         rng = np.random.default_rng([self.seed, len(self._told), *([len(pending)] if pending else [])])
         for _ in range(DRAWS):
@@ -151,7 +150,7 @@ class OptunaSearcher(AskTellSearcher):
         """The point that the sampler suggests."""
         study = self._trials_so_far()
         if not pending:
-            study.sampler = self._sampler_now()
+            study.sampler = self._sampler_now(*([attempt] if attempt else []))
             return _asked(study, self.coordinates)
         aside = optuna.create_study(directions=self.directions, sampler=self._sampler_now(len(pending), attempt))
         aside.add_trials(study.get_trials(deepcopy=False))
@@ -175,7 +174,10 @@ class OptunaSearcher(AskTellSearcher):
         return self._study
 
     def _sampler_now(self, *more: int) -> optuna.samplers.BaseSampler:
-        return self.sampler(int(np.random.SeedSequence([self.seed, len(self._told), *more]).generate_state(1)[0]))
+        sampler = self.sampler(int(np.random.SeedSequence([self.seed, len(self._told), *more]).generate_state(1)[0]))
+        space = dict(sorted(self.coordinates.distributions.items()))
+        sampler.infer_relative_search_space = lambda study, trial: space  # type: ignore[method-assign]
+        return sampler
 
     def _frozen(self, told: Told) -> optuna.trial.FrozenTrial:
         return optuna.trial.create_trial(

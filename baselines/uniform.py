@@ -41,7 +41,10 @@ class Uniform(RuleSearcher):
         largest = [largest_ranks(options, position) for options, position in layers]
 
         def plan(share: float) -> RankPlan:
-            rows = [row_below(*layer, share * top) for layer, top in zip(layers, largest, strict=True)]
+            rows = [
+                row_below(*layer, np.asarray(share * top, dtype=np.float64))
+                for layer, top in zip(layers, largest, strict=True)
+            ]
             return self.task.space.plan(np.array(rows))
 
         return first_within(self.task, shares(), plan)

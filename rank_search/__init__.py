@@ -19,14 +19,18 @@ if TYPE_CHECKING:
         PlanError,
         PluginError,
         RankSearchError,
+        RecordingError,
         SearcherError,
         WeightsError,
     )
     from rank_search.nests import Nest, call
+    from rank_search.recorded import RecordedTask, Recording, load_recorded, read_recording, recordings
     from rank_search.searching import (
+        About,
         AskTellSearcher,
         Evaluator,
         Proposal,
+        RuleSearcher,
         Searcher,
         SearchResult,
         Trial,
@@ -103,6 +107,7 @@ _HOME = {
         "PlanError",
         "PluginError",
         "RankSearchError",
+        "RecordingError",
         "SearcherError",
         "WeightsError",
     ],
@@ -110,10 +115,19 @@ _HOME = {
         "Nest",
         "call",
     ],
+    "rank_search.recorded": [
+        "RecordedTask",
+        "Recording",
+        "load_recorded",
+        "read_recording",
+        "recordings",
+    ],
     "rank_search.searching": [
+        "About",
         "AskTellSearcher",
         "Evaluator",
         "Proposal",
+        "RuleSearcher",
         "SearchResult",
         "Searcher",
         "Trial",
@@ -171,6 +185,7 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "About",
     "AskTellSearcher",
     "Batch",
     "BatchStream",
@@ -210,6 +225,10 @@ __all__ = [
     "RankSearchError",
     "RankSpace",
     "Recipe",
+    "RecordedTask",
+    "Recording",
+    "RecordingError",
+    "RuleSearcher",
     "SearchResult",
     "Searcher",
     "SearcherError",
@@ -226,9 +245,12 @@ __all__ = [
     "load",
     "load_data",
     "load_model",
+    "load_recorded",
     "make_searcher",
     "multiplied",
     "plan_of",
+    "read_recording",
+    "recordings",
     "register_decomposition",
     "register_metric",
     "register_objective",

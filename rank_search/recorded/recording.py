@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,7 @@ class Recording:
     @property
     def exhaustive(self) -> bool:
         """Whether every plan of the space is there."""
-        return len(self.plans) == np.prod([len(layer["options"]) for layer in self.manifest["layers"]], dtype=object)
+        return len(self.plans) == math.prod(len(layer["options"]) for layer in self.manifest["layers"])
 
     def __repr__(self) -> str:
         kind = "all" if self.exhaustive else "some"
@@ -106,6 +107,15 @@ def read_recording(name: str | Path) -> Recording:
     for file in FILES:
         _check(folder / file, str(manifest["files"].get(file)))
     return Recording(str(manifest["name"]), folder, manifest, _read(folder / PLANS), _read(folder / FINETUNED))
+
+
+def section_of(name: str | Path) -> dict[str, Any]:
+    """The section of a config that was recorded; only the manifest is read.
+
+    Raises:
+        UnknownNameError, RecordingError
+    """
+    return dict(_manifest(_folder(name))["task"])
 
 
 def sha256(path: Path) -> str:

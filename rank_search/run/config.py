@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from rank_search.errors import ConfigError
+from rank_search.recorded.recording import section_of
 from rank_search.records.file_names import LONGEST_NAME
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
@@ -100,9 +101,11 @@ class TaskConfig(_Section):
     """A network, data, an objective, a space and the common fine-tune.
 
     ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
-    methods train alike; without it every method gets the whole fine-tune on top.
+    methods train alike; without it every method gets the whole fine-tune on top. ``{recorded: NAME}`` takes everything
+    else from a recording, whose evaluations are looked up.
     """
 
+    recorded: str | None = None
     model: ModelConfig
     data: DataConfig
     objective: str | dict[str, dict[str, Any] | None] = "classification"
@@ -110,6 +113,21 @@ class TaskConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     finetune: Recipe = Recipe()
     equal_training: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_recording(cls, section: Any) -> Any:
+        """The whole section of a recorded task; what else is given must say the same."""
+        if not isinstance(section, dict) or section.get("recorded") is None:
+            return section
+        recorded = section_of(str(section["recorded"]))
+        for key, value in section.items():
+            if key not in ("recorded", "equal_training") and value != recorded.get(key):
+                raise ValueError(
+                    f"{key} is given beside recorded: {section['recorded']}, which has everything of its own but "
+                    "equal_training"
+                )
+        return {"equal_training": True, **recorded, **section}
 
 
 class SearcherConfig(_Section):

@@ -61,11 +61,11 @@ machine that did other work, too, and noisy.
 **The dense network.** Validation: {_measures(dense["validation"])}. Test: {_measures(dense["test"])}. Cost:
 {", ".join(f"{metric} {cost:,}" for metric, cost in dense["cost"].items())}.
 
-**Uses.** `rank_search.load_recorded({manifest["name"]!r})`, or `{{recorded: {manifest["name"]}}}` as a task of a config.
+**Uses.** `rank_search.load_recorded({manifest["name"]!r})`, or `{{recorded: {manifest["name"]}}}` as a config's task.
 The validation columns are for searching, and methods have been tuned on them; the test columns are for reporting only.
 
-**Licence.** Tables and weights: Apache-2.0, as rank-search. The data is not in here: scikit-learn's digits are CC BY 4.0
-(UCI), the package mnist1d is Apache-2.0.
+**Licence.** Tables and weights: Apache-2.0, as rank-search. The data is not in here: scikit-learn's digits are CC BY
+4.0 (UCI), the package mnist1d is Apache-2.0.
 
 ## Columns
 

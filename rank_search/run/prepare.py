@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from rank_search import __version__
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.files import read_json, read_tensors, write_json, write_tensors
+from rank_search.recorded.load import data_of, task_of_recording
+from rank_search.recorded.recording import read_recording
 from rank_search.run.config import Config, TaskConfig
 from rank_search.space import Budget, RankSpace, input_covariances
 from rank_search.task import Data, Task, load_model
@@ -48,6 +50,8 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         InvalidInputError: for anything in the config that cannot work, infeasible budgets among it.
     """
     section = config.tasks[name]
+    if section.recorded is not None:
+        return _recorded(config, section, folder)
     _check_section(config, section)
     data = load_data(section.data.name, **section.data.options)
     stored = folder / DENSE_WEIGHTS
@@ -76,9 +80,24 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
 def load_prepared(config: Config, name: str, folder: Path) -> Prepared:
     """Reads what :func:`prepare_task` left in ``folder``."""
     section = config.tasks[name]
+    if section.recorded is not None:
+        return _recorded(config, section, folder)
     data = load_data(section.data.name, **section.data.options)
     model = _with_weights(section, folder / DENSE_WEIGHTS).to(config.run.device)
     return Prepared(_task(config, section, model, data, folder), data.test, read_json(folder / DENSE_FACTS))
+
+
+def _recorded(config: Config, section: TaskConfig, folder: Path) -> Prepared:
+    """A recorded task, whose dense network and facts are copied into the folder."""
+    assert section.recorded is not None
+    recording = read_recording(section.recorded)
+    task = task_of_recording(recording, Budget(**config.budgets[0]))
+    for bounds in config.budgets:
+        task.under(Budget(**bounds))
+    if not (folder / DENSE_FACTS).exists():
+        write_tensors(folder / DENSE_WEIGHTS, task.model.state_dict())
+        write_json(folder / DENSE_FACTS, recording.manifest["dense"])
+    return Prepared(task, data_of(recording).test, read_json(folder / DENSE_FACTS))
 
 
 def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Module:
@@ -176,6 +195,8 @@ def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, fol
 
 def untrained_space(section: TaskConfig) -> RankSpace:
     """The rank space of a task without its weights, nothing pruned: layers, options and costs do not depend on them."""
+    if section.recorded is not None:
+        return task_of_recording(read_recording(section.recorded), Budget(macs=1.0)).space
     data = load_data(section.data.name, **section.data.options)
     model = load_model(section.model.name, **section.model.options)
     return _bare_space(section, model, data)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +35,7 @@ from rank_search.run.datasheet import datasheet
 from rank_search.run.lock import only_writer
 from rank_search.run.measure_plan import finetune_plan, measure_plan
 from rank_search.run.prepare import Prepared, load_prepared, prepare_task
+from rank_search.run.ray_map import mapped_jobs
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget, RankSpace
 
@@ -128,7 +127,8 @@ def _all_rows(space: RankSpace) -> IntArray:
 
 def _drawn_rows(space: RankSpace, count: int) -> IntArray:
     """So many different plans: half drawn uniformly, half around what the weight errors would choose."""
-    rng, found = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    found: dict[bytes, IntArray] = {}
     errors = space.relative_errors()
     dense, least = space.dense_cost["macs"], space.smallest_cost["macs"]
     for number in range(20 * count):
@@ -155,20 +155,26 @@ def _measured(config: Config, name: str, jobs: list[Job], work: Path, in_process
     done = len(jobs) - len(left)
     kind = jobs[0][0] if jobs else ""
     tell(kind, done, len(jobs))
-    run = _in_process if in_process else _on_ray
-    for number, rows in run(config, name, work, left):
-        frame = pd.DataFrame(rows)
-        write_atomically(work / kind / f"{number:06d}.parquet", lambda path, frame=frame: frame.to_parquet(path))
+    given = [(config, name, str(work), job) for job in left]
+    for number, rows in mapped_jobs(_do, given, config.run, in_process):
+        _write_table(work / kind / f"{number:06d}.parquet", pd.DataFrame(rows))
         done += 1
         tell(kind, done, len(jobs))
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True) if paths else pd.DataFrame()
 
 
+def _write_table(path: Path, frame: pd.DataFrame) -> None:
+    write_atomically(
+        path, lambda temporary: frame.to_parquet(temporary, index=False, compression="zstd", compression_level=19)
+    )
+
+
 _prepared: dict[str, Prepared] = {}
 
 
-def _do(config: Config, name: str, work: str, job: Job) -> tuple[int, list[dict[str, Any]]]:
+def _do(given: tuple[Config, str, str, Job]) -> tuple[int, list[dict[str, Any]]]:
     """Measures the plans of one job, in the process that holds the task."""
+    config, name, work, job = given
     if work not in _prepared:
         torch.set_num_threads(config.run.threads)
         _prepared[work] = load_prepared(config, name, Path(work) / "task")
@@ -185,37 +191,6 @@ def _do(config: Config, name: str, work: str, job: Job) -> tuple[int, list[dict[
             }
             for place, row, seed in items
         ]
-
-
-def _in_process(config: Config, name: str, work: Path, jobs: list[Job]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    for job in jobs:
-        yield _do(config, name, str(work), job)
-
-
-def _on_ray(config: Config, name: str, work: Path, jobs: list[Job]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """As workers finish; a job whose worker dies runs again."""
-    if not jobs:
-        return
-    import ray
-
-    started_here = not ray.is_initialized()
-    if started_here:
-        quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
-        ray.init(address="local", num_cpus=config.run.workers * config.run.threads, **quiet)
-    try:
-        remote = ray.remote(num_cpus=config.run.threads, max_retries=config.run.retries)(_do)
-        waiting = iter(jobs)
-        running = [remote.remote(config, name, str(work), job) for job in islice(waiting, 2 * config.run.workers)]
-        while running:
-            (ready,), running = ray.wait(running, num_returns=1)
-            yield ray.get(ready)
-            running += [remote.remote(config, name, str(work), job) for job in islice(waiting, 1)]
-    except ray.exceptions.RayError as error:
-        lines = str(error).strip().splitlines()
-        raise RunError(f"a worker failed: {lines[-1] if lines else error}; what is done is kept: run again") from error
-    finally:
-        if started_here:
-            ray.shutdown()
 
 
 def _spread(table: pd.DataFrame, count: int) -> IntArray:
@@ -253,10 +228,7 @@ def _finish(
     tuned = tuned.astype({c: np.int32 if c in ("plan", "seed") else np.float32 for c in tuned.columns})
     with storage_errors(output):
         for file, frame in ((PLANS, plans), (FINETUNED, tuned)):
-            write_atomically(
-                output / file,
-                lambda path, frame=frame: frame.to_parquet(path, index=False, compression="zstd", compression_level=19),
-            )
+            _write_table(output / file, frame)
     write_tensors(output / WEIGHTS, prepared.task.model.state_dict())
     section = _section(config, name)
     section["model"] |= {"weights": None}

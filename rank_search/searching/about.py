@@ -16,8 +16,8 @@ class About:
 
     Args:
         family: in a word or two, e.g. ``Bayesian``.
-        needs: what it cannot do without: ``weights`` alone, ``unlabelled`` samples, ``labels`` (evaluations are labels), or
-            ``training``.
+        needs: what it cannot do without: ``weights`` alone, ``unlabelled`` samples, ``labels`` (evaluations are
+            labels), or ``training``.
         citation: of the published rule.
         origin: ``faithful`` to a published text or code, a ``reconstruction`` where parts of it are not public or had
             to be carried over to this rank space, or ``ours``.

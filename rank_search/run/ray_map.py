@@ -1,0 +1,65 @@
+"""A function over many jobs on Ray's workers, results as they come; or in this process, one after another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from rank_search.errors import RunError
+from rank_search.run.config import RunConfig
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def mapped_jobs(
+    function: Callable[[Job], Result], jobs: Sequence[Job], settings: RunConfig, in_process: bool
+) -> Iterator[Result]:
+    """The results of all jobs; on Ray in the order in which they finish.
+
+    Args:
+        function: at the top level of a module, so that workers find it.
+        jobs: plain values.
+        settings: workers, threads, retries of a job whose worker died, the address of a cluster.
+        in_process: without Ray.
+
+    Raises:
+        RunError: if Ray cannot be started, or a job failed; what was yielded before is the caller's.
+    """
+    if in_process or not jobs:
+        yield from map(function, jobs)
+        return
+    import ray
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        _start(ray, settings)
+    try:
+        remote = ray.remote(num_cpus=settings.threads, max_retries=settings.retries)(function)
+        waiting = iter(jobs)
+        running = [remote.remote(job) for job in islice(waiting, 2 * settings.workers)]
+        while running:
+            (ready,), running = ray.wait(running, num_returns=1)
+            yield ray.get(ready)
+            running += [remote.remote(job) for job in islice(waiting, 1)]
+    except ray.exceptions.RayError as error:
+        lines = str(error).strip().splitlines()
+        raise RunError(f"a worker failed: {lines[-1] if lines else error}; what is done is kept: run again") from error
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _start(ray: Any, settings: RunConfig) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if settings.ray_address is not None:
+            ray.init(address=settings.ray_address, **quiet)
+        else:
+            cores = settings.workers * settings.threads
+            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"Ray cannot be started: {said}; use --in-process to run without it") from error
