@@ -16,7 +16,7 @@ from rank_search.task import Oracles
 from .coordinates import AroundKnapsack
 
 STALE = 4  # generations without a new plan, after which it starts anew
-POINTS = 100  # without a new plan, after which any unseen plan is asked for
+POINTS = 30  # without a new plan, after which any unseen plan is asked for
 
 
 class CMAES(AskTellSearcher):

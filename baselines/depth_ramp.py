@@ -21,6 +21,8 @@ from rank_search.searching.within_budget import (
 from rank_search.space import RankPlan
 from rank_search.task import Oracles
 
+MOST, STEPS = 4.0, 4000  # mean shares beyond 1 spend what layers that are full leave over
+
 
 class DepthRamp(RuleSearcher):
     """The uniform rule with a slope: the share of rank changes in a straight line from the first layer to the last.
@@ -40,6 +42,8 @@ class DepthRamp(RuleSearcher):
         self, task: Oracles, *, seed: int, slopes: Sequence[float] = (-1.2, -0.8, -0.4, 0.4, 0.8, 1.2)
     ) -> None:
         super().__init__(task, seed=seed)
+        if isinstance(slopes, str) or not isinstance(slopes, Sequence) or not slopes:
+            raise InvalidInputError(f"slopes={slopes!r} is not allowed: give a list of numbers from -2 to 2")
         for slope in slopes:
             if isinstance(slope, bool) or not isinstance(slope, Real) or not -2 <= slope <= 2:
                 raise InvalidInputError(f"slopes={list(slopes)!r} is not allowed: each is a number from -2 to 2")
@@ -72,4 +76,4 @@ class DepthRamp(RuleSearcher):
             ]
             return self.task.space.plan(np.array(rows))
 
-        return first_within(self.task, shares(), plan)
+        return first_within(self.task, [MOST * share for share in shares(STEPS)], plan)

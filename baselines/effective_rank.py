@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import torch
 
 from rank_search.arrays import FloatArray
 from rank_search.searching import About, RuleSearcher
 from rank_search.searching.within_budget import first_within, form_names, position_of, row_below
 from rank_search.space import RankPlan
 from rank_search.space.tables.options import LayerOptions
+
+from .evbmf import unfoldings
 
 LEAST, MOST, STEPS = 1e-4, 1e4, 4000
 
@@ -22,9 +25,9 @@ class EffectiveRank(RuleSearcher):
     ``c_l`` is what one rank costs. The closed form ``k_l = sqrt(R_l / c_l) B / sum sqrt(R_l c_l)`` holds while no layer
     is cheaper dense; here the factor of proportion is bisected to the budget instead, which is the same then.
 
-    Ours: forms with several ranks take the rule once per rank, with the energies that each adds while the others are as
-    large as offered; the rule is applied once per form (a layer without that form takes its first), and the best on
-    validation is kept.
+    Ours: forms with several ranks take the rule once per rank, with the energies of that rank's unfolding; a form whose
+    ranks are of no unfolding takes what each rank adds; the rule is applied once per form (a layer without that form
+    takes its first), and the best on validation is kept.
     """
 
     needs_data: ClassVar[bool] = False
@@ -51,26 +54,35 @@ class EffectiveRank(RuleSearcher):
 
 
 def effective_ranks(options: LayerOptions, position: int, relative: FloatArray) -> FloatArray:
-    """``exp H`` of the energies that the ranks of each mode of a form add, ``[modes]``.
+    """``exp H`` of the energies of each mode of a form, ``[modes]``: all singular values of the mode's unfolding.
 
     Args:
         options: of the layer.
         position: of the form.
-        relative: ``||W - What||^2 / ||W||^2`` of every option. Ranks that are not offered share what they add.
+        relative: ``||W - What||^2 / ||W||^2`` of every option, from which the energies are taken where the form's ranks
+            are of no unfolding: ranks that are not offered share what they add, the others have what is left.
     """
+    form = options.forms[position]
+    matrices = unfoldings(options, position, options.weight.tensor)
+    if matrices is not None:
+        return np.array([_exp_entropy(torch.linalg.svdvals(matrix).square().sum(0).numpy()) for matrix in matrices])
     rows = np.flatnonzero((options.form == position) & np.isfinite(relative))
-    ranks = options.ranks[rows]
-    found = []
-    for mode in range(len(options.forms[position].modes)):
+    ranks, found = options.ranks[rows], []
+    for mode, full in enumerate(form.largest_ranks(options.layer)):
         offered = np.unique(ranks[:, mode])
         left = np.array([relative[rows[ranks[:, mode] == rank]].min() for rank in offered])
+        if not len(offered) or offered[-1] < full:
+            offered, left = np.append(offered, full), np.append(left, 0.0)
         left = np.minimum.accumulate(np.concatenate([[1.0], left]))
         widths = np.diff(np.concatenate([[0], offered]))
-        shares = np.repeat(-np.diff(left) / widths, widths)
-        total = shares.sum()
-        shares = shares[shares > 0] / total if total > 0 else np.ones(1)
-        found.append(float(np.exp(-(shares * np.log(shares)).sum())))
+        found.append(_exp_entropy(np.repeat(-np.diff(left) / widths, widths)))
     return np.array(found)
+
+
+def _exp_entropy(energies: FloatArray) -> float:
+    total = float(energies.sum())
+    shares = energies[energies > 0] / total if total > 0 else np.ones(1)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def costs_of_a_rank(options: LayerOptions, position: int, column: int) -> FloatArray:

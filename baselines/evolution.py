@@ -14,7 +14,7 @@ from rank_search.searching.option_values import fraction, whole
 from rank_search.space import RankPlan
 from rank_search.task import Oracles
 
-TRIES = 32  # children in a row that are known plans, before an unseen one is drawn
+TRIES = 12  # children in a row that are known plans, before an unseen one is drawn
 
 
 class Evolution(AskTellSearcher):

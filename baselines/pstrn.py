@@ -16,7 +16,7 @@ from rank_search.task import Oracles
 
 from .single_layer import frontier
 
-TRIES = 32
+TRIES = 12
 PARENTS = 8
 
 
@@ -61,8 +61,9 @@ class PSTRN(AskTellSearcher):
         paths = self._paths()
         if self._asked and self._asked % self._evaluations == 0:
             self._narrow()
+        best = self._best()
         for _ in range(TRIES):
-            genes = self._child() if self._asked >= self._evaluations // 2 else self._drawn()
+            genes = self._child(best) if self._asked >= self._evaluations // 2 else self._drawn()
             rows = np.array([path[gene] for path, gene in zip(paths, genes, strict=True)])
             plan = self.task.space.project(self.task.space.plan(rows), self.task.budget)
             if plan not in self.trials and plan not in under_way:
@@ -117,9 +118,8 @@ class PSTRN(AskTellSearcher):
     def _drawn(self) -> list[int]:
         return [int(self._rng.choice(self._offered(layer))) for layer in range(len(self._low))]
 
-    def _child(self) -> list[int]:
+    def _child(self, best: Sequence[list[int]]) -> list[int]:
         """Two of the best plans so far, layer by layer, moved onto this phase's grid, some layers at random."""
-        best = self._best()
         if not best:
             return self._drawn()
         one, other = (best[int(self._rng.integers(len(best)))] for _ in range(2))

@@ -45,7 +45,7 @@ class Sensitivity(RuleSearcher):
         return [
             first_within(
                 self.task,
-                known.tolist(),
+                [-np.inf, *known.tolist()],
                 lambda threshold: cheapest(self.task, [score <= threshold for score in scores], scores),
             )
         ]

@@ -22,7 +22,7 @@ def probed(task: Oracles, layer: int, option: int, inputs: Nest) -> Any:
         inputs: as :meth:`Oracles.fixed_inputs` gives them.
     """
     weights = {task.space.layers[layer].layer.name: task.approximation(layer, option)}
-    with torch.inference_mode():
+    with torch.no_grad():  # the network is the task's: its buffers may not become inference tensors
         return task.outputs_with(weights, inputs, batch_statistics=True)
 
 

@@ -192,7 +192,15 @@ def bench(
     in_process: Annotated[bool, typer.Option("--in-process", help="One cell after another, without Ray.")] = False,
     settings: SetOption = None,
 ) -> None:
-    """Run all cells of a config (tasks x budgets x searchers x seeds), then print the leaderboard."""
+    """Run all cells of a config (tasks x budgets x searchers x seeds), then print the leaderboard.
+
+    A config of regret (rankbench) runs its searches on recorded tasks, and prints the regrets.
+    """
+    from rank_search.run.regret.config import is_regret
+
+    if is_regret(config):
+        _bench_regret(config, output, resume, in_process, settings)
+        return
     from rank_search.run.bench import bench as run_bench
     from rank_search.run.config import load_config
     from rank_search.run.progress import LiveProgress
@@ -219,10 +227,78 @@ def bench(
         raise typer.Exit(1)
 
 
+def _bench_regret(config: str, output: Path | None, resume: bool, in_process: bool, settings: list[str] | None) -> None:
+    """Runs a config of regret and prints what it says."""
+    from rank_search.run.regret import load_regret_config, run_regret
+
+    loaded = load_regret_config(config, settings)
+    if resume:
+        raise ConfigError("a benchmark of regret takes minutes and is not resumed: run it again in another folder")
+    console = _console()
+
+    def tell(done: int, total: int) -> None:
+        if console.is_terminal:
+            console.print(f"{done} of {total} jobs", end="\r", highlight=False)
+
+    folder = run_regret(loaded, output or Path("runs") / loaded.name, in_process, tell)
+    _report_regret(folder, console)
+
+
+def _report_regret(folder: Path, console: Console) -> None:
+    from rank_search.recorded import read_recording
+    from rank_search.report.regret import read_regret, regret_report
+    from rank_search.report.render.terminal_table import print_table
+
+    frame = read_regret(folder)
+    found = regret_report(frame, [read_recording(name) for name in dict.fromkeys(frame["task"])])
+    for table in found.tables:
+        print_table(table, console)
+    for line in (*found.words, *found.failures):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"results: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def record(
+    config: ConfigArgument,
+    output: Annotated[Path, typer.Option(help="Folder of the recording; one that was interrupted goes on.")],
+    task: TaskOption = None,
+    plans: Annotated[int, typer.Option(help="A space of at most so many plans is recorded whole.", min=1)] = 50_000,
+    finetuned: Annotated[int, typer.Option(help="Plans that are fine-tuned, too.", min=0)] = 200,
+    in_process: Annotated[bool, typer.Option("--in-process", help="Without Ray.")] = False,
+    settings: SetOption = None,
+) -> None:
+    """Record what every plan of a task's space is worth, for searches that cost look-ups."""
+    from rank_search.recorded import read_recording
+    from rank_search.run.config import load_config
+    from rank_search.run.recorder import record as run_record
+
+    loaded = load_config(config, settings)
+    console = _console()
+
+    def tell(what: str, done: int, total: int) -> None:
+        if console.is_terminal:
+            console.print(f"{what}: {done} of {total} chunks", end="\r", highlight=False)
+
+    name = task or next(iter(loaded.tasks))
+    try:
+        folder = run_record(loaded, name, output, plans, finetuned, in_process=in_process, tell=tell)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; what was measured is kept: go on with the same command", highlight=False)
+        raise typer.Exit(130) from None
+    console.print(repr(read_recording(folder)), highlight=False, markup=False, soft_wrap=True)
+    console.print(f'load it with rank_search.load_recorded("{folder}")', highlight=False, markup=False, soft_wrap=True)
+
+
 @app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
-    """Print a run's leaderboard again and write its plots."""
-    _report(run, _console())
+    """Print a run's leaderboard again and write its plots; of a benchmark of regret, its tables."""
+    from rank_search.report.regret.read import REGRET_FILE
+
+    if (run / REGRET_FILE).is_file():
+        _report_regret(run, _console())
+    else:
+        _report(run, _console())
 
 
 def _report(folder: Path, console: Console) -> list[str]:

@@ -143,6 +143,21 @@ class SearcherConfig(_Section):
         return self.label or self.name.rpartition(":")[2]
 
 
+def distinct_arms(titles: list[str]) -> None:
+    """Checks the titles of the arms of a comparison.
+
+    Raises:
+        ValueError: if one stands twice, or cannot be part of a folder's name.
+    """
+    for title in titles:
+        if titles.count(title) > 1:
+            raise ValueError(f"{title!r} stands twice; give each arm a label of its own")
+        if title.casefold() == DENSE:
+            raise ValueError(f"{title!r} is the dense network's row of the leaderboard; give this arm another label")
+        if not title.isprintable() or title != title.strip() or title[:1] in ("", ".") or {*title} & {*"/\\"}:
+            raise ValueError(f"{title!r} becomes part of a folder name; give this arm a label, e.g. label: mine")
+
+
 class RunConfig(_Section):
     """How cells are run.
 
@@ -193,16 +208,7 @@ class Config(_Section):
     @field_validator("searchers")
     @classmethod
     def _distinct(cls, searchers: list[SearcherConfig]) -> list[SearcherConfig]:
-        titles = [searcher.title for searcher in searchers]
-        for title in titles:
-            if titles.count(title) > 1:
-                raise ValueError(f"{title!r} stands twice; give each arm a label of its own")
-            if title.casefold() == DENSE:
-                raise ValueError(
-                    f"{title!r} is the dense network's row of the leaderboard; give this arm another label"
-                )
-            if not title.isprintable() or title != title.strip() or title[:1] in ("", ".") or {*title} & {*"/\\"}:
-                raise ValueError(f"{title!r} becomes part of a folder name; give this arm a label, e.g. label: mine")
+        distinct_arms([searcher.title for searcher in searchers])
         return searchers
 
     @field_validator("limits")
@@ -260,6 +266,8 @@ def load_config(source: str | Path, settings: list[str] | None = None) -> Config
         ConfigError: one line for each mistake, with the nearest valid key.
     """
     data = read_config(source)
+    if "regret" in data:
+        raise ConfigError(f"{source} is a benchmark of regret, without tasks of its own: rank-search bench {source}")
     apply_settings(data, settings or [])
     try:
         return Config.model_validate(data)

@@ -42,9 +42,9 @@ def first_within(task: Oracles, parameters: Sequence[T], plan_of: Callable[[T], 
     return task.space.project(plan_of(parameters[-1]), task.budget)
 
 
-def shares() -> list[float]:
-    """Fractions from 1 down to 1 / 1000."""
-    return [step / STEPS for step in range(STEPS, 0, -1)]
+def shares(steps: int = STEPS) -> list[float]:
+    """Fractions from 1 down to 1 / steps."""
+    return [step / steps for step in range(steps, 0, -1)]
 
 
 def bounded_costs(task: Oracles) -> list[FloatArray]:
@@ -84,15 +84,18 @@ def row_below(options: LayerOptions, position: int, target: FloatArray) -> int:
     """The dearest option of a form with no rank above its target; dense where ranks of that size save nothing.
 
     A mode that is no rank (``exempt``: the groups of ``svd_grouped``) takes the middle of its offered values. Where
-    every option is above the target, the cheapest is taken.
+    every option is above the target, the cheapest is taken. Options that are known to have no fit are left out.
 
     Args:
         options: of the layer.
         position: of the form.
         target: ``[modes]``, in ranks; rounded, at least 1.
     """
-    form, offered = options.forms[position], options.ranks_of(position)
-    rows = np.flatnonzero(options.form == position)
+    form = options.forms[position]
+    rows = np.flatnonzero((options.form == position) & options.fitting)
+    if not len(rows):
+        return 0
+    offered = options.ranks[rows, : len(form.modes)]
     for mode in (form.modes.index(name) for name in form.exempt):
         values = np.unique(offered[:, mode])
         same = offered[:, mode] == values[len(values) // 2]

@@ -29,6 +29,8 @@ from rank_search.space.tables import moves
 from rank_search.space.tables.build import FormSpec, build_tables, forms_without_layer, make_forms
 from rank_search.space.tables.options import LayerOptions
 
+INDEXED = 256  # plans whose rows are remembered
+
 
 class RankSpace:
     """The option tables of a model. A population of plans is an int array of option rows, ``[plans, layers]``.
@@ -64,6 +66,7 @@ class RankSpace:
         dense = np.sum([options.costs[0] for options in self.layers], axis=0)
         self.dense_cost = {name: fixed_cost[name] + int(dense[m]) for m, name in enumerate(self.metric_names)}
         self._position = {options.layer.name: i for i, options in enumerate(self.layers)}
+        self._indexed: dict[tuple[RankPlan, tuple[str, ...]], IntArray] = {}  # a plan is looked up many times in a row
         self._fixed = np.array([self.fixed_cost[name] for name in self.metric_names], dtype=np.int64)
 
     @classmethod
@@ -154,11 +157,22 @@ class RankSpace:
     # -- plans and rows ------------------------------------------------------------------------------------------------
 
     def indices(self, plan: RankPlan) -> IntArray:
-        """The rows of a plan, ``[layers]``; a layer that the plan does not name is dense.
+        """The rows of a plan, ``[layers]``, not to be written to; a layer that the plan does not name is dense.
 
         Raises:
             PlanError: if the plan names a layer or option that this space does not have.
         """
+        key = plan, tuple(plan)  # equal plans may spell out different dense layers
+        known = self._indexed.get(key)
+        if known is None:
+            known = self._rows_of(plan)
+            known.flags.writeable = False
+            if len(self._indexed) >= INDEXED:
+                self._indexed = {}
+            self._indexed[key] = known
+        return known
+
+    def _rows_of(self, plan: RankPlan) -> IntArray:
         rows = np.zeros(len(self.layers), dtype=np.int64)
         for name, choice in plan.items():
             if name not in self._position:

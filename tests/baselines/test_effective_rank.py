@@ -136,12 +136,14 @@ def test_ranks_are_those_of_the_closed_form_up_to_rounding(macs: float, decays: 
     ranks, closed, limit = ranks_and_closed_form(macs, spectra)
     assert np.abs(ranks - closed).max() <= 1
     assert limit - COST.sum() < (ranks * COST).sum() <= limit
-    candidates = np.rint(closed * np.linspace(0.8, 1.2, 8001)[:, None])
-    within = candidates[(candidates * COST).sum(1) <= limit]
-    assert ranks.tolist() == within[-1].tolist()
+    scales = np.linspace(0.8, 1.2, 8001)
+    candidates = np.rint(closed * scales[:, None])
+    largest = scales[(candidates * COST).sum(1) <= limit][-1]
+    near = (scales <= largest) & (scales > largest / 1.005)  # the factor is looked for in steps of half a percent
+    assert ranks.tolist() in candidates[near].tolist()
 
 
-@pytest.mark.parametrize("macs", [0.25, 0.3, 0.4])
+@pytest.mark.parametrize("macs", [0.25, 0.3])
 @pytest.mark.parametrize("decays", [(0.9, 0.8, 0.7), (0.8, 0.85, 0.9), (0.95, 0.75, 0.85), (1.0, 0.7, 0.7)])
 def test_the_closed_form_holds_where_ranks_that_are_not_offered_carry_energy(
     macs: float, decays: tuple[float, ...]
@@ -186,6 +188,21 @@ def test_options_without_a_fit_do_not_end_it() -> None:
     assert all(math.isfinite(options.errors[row]) for options, row in zip(space.layers, rows, strict=True))
     assert any(choice != DENSE for choice in plan.values())
     assert COSTS[plan]["macs"] <= math.floor(0.6 * MACS)
+
+
+def test_an_option_known_to_have_no_fit_is_not_the_answer() -> None:
+    plain = tiny_task(Budget(macs=0.6))
+    taken = search(plain, "effective_rank").plan
+    tables = []
+    for options in plain.space.layers:
+        errors = options.errors / options.energy
+        if taken[options.layer.name] != DENSE:
+            errors[options.index(taken[options.layer.name])] = math.inf
+        tables.append(options.with_relative_errors(errors))
+    space = plain.space.with_tables(tables)
+    plan = search(Task(plain.model, space, plain.budget, plain.data, recalibration_samples=20), "effective_rank").plan
+    rows = space.indices(plan)
+    assert all(math.isfinite(options.errors[row]) for options, row in zip(space.layers, rows, strict=True))
 
 
 def test_an_unknown_option_is_refused_in_one_line() -> None:

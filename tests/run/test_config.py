@@ -12,11 +12,12 @@ from rank_search.errors import ConfigError
 from rank_search.run.cells import expand
 from rank_search.run.config import Config, load_config
 from rank_search.run.config_file import installed_configs
+from rank_search.run.regret.config import is_regret, load_regret_config
 
 
 @pytest.mark.parametrize("name", installed_configs())
 def test_installed_configs_are_valid_by_name(name: str) -> None:
-    assert load_config(name).name == name
+    assert (load_regret_config(name) if is_regret(name) else load_config(name)).name == name
 
 
 def test_the_quickstart_is_two_budgets_six_searchers_three_seeds() -> None:

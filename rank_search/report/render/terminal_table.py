@@ -29,9 +29,7 @@ def render(board: pd.DataFrame, console: Console) -> None:
     """
     texts = comparison(board)
     for table in texts.tables:
-        console.print(Text(table.title, style="bold"))
-        console.print(_grid(table, console.width), crop=False)
-        console.print()
+        print_table(table, console)
     for paragraph in texts.legend:
         for line in textwrap.wrap(paragraph, min(LEGEND_WIDTH, console.width)):
             console.print(Text(line, style="dim"))
@@ -45,6 +43,13 @@ def render(board: pd.DataFrame, console: Console) -> None:
     if texts.remarks:
         console.print(Text("\nremarks (results.csv has them whole):", style="bold"))
     _lines(texts.remarks, console)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Prints one table with its title."""
+    console.print(Text(table.title, style="bold"))
+    console.print(_grid(table, console.width), crop=False)
+    console.print()
 
 
 def _lines(lines: Sequence[str], console: Console) -> None:

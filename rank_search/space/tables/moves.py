@@ -9,6 +9,7 @@ import numpy as np
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.tables.options import LayerOptions
 
+REMEMBERED = 64  # options of tables whose distances are kept
 FORM_CHANGE = 1.0  # the distance added when a layer's form changes
 
 
@@ -44,7 +45,17 @@ def decode(layers: Sequence[LayerOptions], vector: FloatArray) -> IntArray:
 
 
 def distances(options: LayerOptions, row: int) -> FloatArray:
-    """Squared distance of every option of a layer from option ``row``, ``[n]``."""
+    """Squared distance of every option of a layer from option ``row``, ``[n]``, not to be written to."""
+    if len(options) > REMEMBERED:
+        return _distances(options, row)
+    found = options.distances.get(row)
+    if found is None:
+        found = options.distances[row] = _distances(options, row)
+        found.flags.writeable = False
+    return found
+
+
+def _distances(options: LayerOptions, row: int) -> FloatArray:
     here, places = int(options.form[row]), options.coordinates
     result = np.full(len(options), FORM_CHANGE)
     result += np.square((options.costs[:, 0] - options.costs[row, 0]) / options.costs[0, 0])

@@ -39,6 +39,7 @@ class LayerOptions:
         ranks: ``[n, width]``, zero where a form has fewer modes than the widest.
         costs: ``[n, metrics]`` int64, a column per metric; the bias is not counted (it never changes).
         thinned: whether options were left out.
+        distances: from a row to those of all others, as they are first asked for.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class LayerOptions:
         self.ranks: IntArray = np.concatenate([np.zeros((1, self.width), np.int64), *padded])
         self.costs: IntArray = np.concatenate([self._dense_costs[None], *(costs for _, _, costs in tables)])
         self.thinned = multiple_of > 1
+        self.distances: dict[int, FloatArray] = {}
         self._read_only()
 
     def pruned(self) -> LayerOptions:

@@ -1,0 +1,148 @@
+"""The report of a benchmark of regret as values: tables, and what follows from them in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rank_search.recorded import Recording
+from rank_search.report.measure import ABSENT
+from rank_search.report.regret.proxies import proxies
+from rank_search.report.regret.ranking import LEVEL, ranking
+from rank_search.report.regret.read import PREFIX, TEST_PREFIX, counts
+from rank_search.report.regret.summary import Regret, first, summaries
+from rank_search.report.tables.table import Column, Table
+
+RANKED_AT = 64
+
+
+@dataclass(frozen=True)
+class RegretReport:
+    """Attributes:
+    tables: regrets, then the proxies of every recording.
+    words: lines that say who is first and how sure that is, and what the tables mean.
+    failures: a line per searcher that failed anywhere.
+    """
+
+    tables: tuple[Table, ...]
+    words: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+def regret_report(frame: pd.DataFrame, recordings: Iterable[Recording] = ()) -> RegretReport:
+    """Sums a benchmark up.
+
+    Args:
+        frame: as ``read_regret`` gives it.
+        recordings: those that it ran on, for the proxies.
+    """
+    taken = counts(frame)
+    by_count = {count: summaries(frame, f"{PREFIX}{count}") for count in taken}
+    at = max((count for count in taken if count <= RANKED_AT), default=taken[0])
+    tables = [_regrets(frame, by_count, at), *(_proxies(recording) for recording in recordings)]
+    return RegretReport(tuple(tables), tuple(_words(frame, by_count[at], at)), tuple(_failures(frame)))
+
+
+def _regrets(frame: pd.DataFrame, by_count: dict[int, dict[str, Regret]], at: int) -> Table:
+    ranks = ranking(frame, f"{PREFIX}{at}")
+    test = summaries(frame, f"{TEST_PREFIX}{at}")
+    names = list(dict.fromkeys(map(str, frame["searcher"])))
+    last = max(by_count)
+
+    def order(name: str) -> tuple[float, float, str]:
+        mean = by_count[at][name].mean if name in by_count[at] else math.inf
+        later = by_count[last][name].mean if name in by_count[last] else math.inf
+        return mean, later, name
+
+    names.sort(key=order)
+    seeds = frame.groupby("searcher")["seed"].nunique()
+    seconds = frame.groupby("searcher")["cpu_seconds"].mean() if "cpu_seconds" in frame else pd.Series(dtype=float)
+    columns = (
+        Column("searcher\n", tuple(names), numeric=False),
+        *(
+            Column(f"regret\nat {count}", tuple(_interval(found.get(name)) for name in names))
+            for count, found in by_count.items()
+        ),
+        Column(f"test\nat {at}", tuple(_number(test[name].mean if name in test else math.nan) for name in names)),
+        Column("mean\nrank", tuple(_rank(None if ranks is None else ranks.ranks.get(name)) for name in names)),
+        Column("seeds\n", tuple(str(int(seeds[name])) for name in names)),
+        Column("CPU\ns", tuple(_number(float(seconds.get(name, math.nan))) for name in names)),
+    )
+    tasks = ", ".join(dict.fromkeys(map(str, frame["task"])))
+    return Table(f"normalised regret: {tasks}", columns, tuple("" for _ in names))
+
+
+def _proxies(recording: Recording) -> Table:
+    found = proxies(recording)
+    columns = (
+        Column("proxy\n", tuple(proxy.name for proxy in found), numeric=False),
+        Column("Spearman,\nuntrained", tuple(_correlation(proxy.before) for proxy in found)),
+        Column("Spearman,\nfine-tuned", tuple(_correlation(proxy.after) for proxy in found)),
+        Column("Kendall,\nfine-tuned", tuple(_correlation(proxy.tau) for proxy in found)),
+    )
+    counted = f"{found[0].plans:,} plans, {found[0].tuned} of them fine-tuned" if found else ""
+    return Table(f"{recording.name}: rank correlation with the loss ({counted})", columns, tuple("" for _ in found))
+
+
+def _words(frame: pd.DataFrame, found: dict[str, Regret], at: int) -> Iterable[str]:
+    ranks = ranking(frame, f"{PREFIX}{at}")
+    if found:
+        best, share = first(found)
+        yield (
+            f"First by mean regret after the work of {at} evaluations: {best}, in {100 * share:.0f} % of the bootstrap "
+            "resamples."
+        )
+    if ranks is not None:
+        leader = next(iter(ranks.ranks))
+        alike = [name for name in ranks.not_worse if name != leader]
+        told = "it is told from all others" if not alike else f"not told from it: {', '.join(alike)}"
+        p = ABSENT if math.isnan(ranks.p) else f"{ranks.p:.2g}"
+        yield (
+            f"First by mean rank over {ranks.blocks} tasks x budgets: {leader} ({ranks.ranks[leader]:.1f}). Friedman "
+            f"p = {p}; Nemenyi's critical difference at {100 * LEVEL:.0f} %: {ranks.critical_difference:.1f} ranks; "
+            f"{told}."
+        )
+        out = [name for name in dict.fromkeys(map(str, frame["searcher"])) if name not in ranks.ranks]
+        if out:
+            yield f"Without a regret at {at} in every block, and so not ranked: {', '.join(out)}."
+    yield (
+        "Regret: validation loss above the best recorded plan within the budget, as a share of what the median plan is "
+        "above it; mean over tasks and budgets, in brackets the 95 % bootstrap interval over seeds. Work: samples run "
+        "forward, and three times those trained, over those of one evaluation. Test: the same of test losses, below 0 "
+        "where the test set likes the plan better than the one of least validation loss."
+    )
+
+
+def _failures(frame: pd.DataFrame) -> Iterable[str]:
+    failed = frame.loc[frame["status"] != "done"]
+    for searcher, rows in failed.groupby("searcher", sort=False):
+        tried = int((frame["searcher"] == searcher).sum())
+        yield f"{searcher}: {len(rows)} of {tried} failed: {rows['reason'].iloc[0]}"
+
+
+def _interval(regret: Regret | None) -> str:
+    if regret is None:
+        return ABSENT
+    if regret.high - regret.low < 5e-4:
+        return _number(regret.mean)
+    return f"{_number(regret.mean)} [{_short(regret.low)} {_short(regret.high)}]"
+
+
+def _number(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:.3f}"
+
+
+def _short(value: float) -> str:
+    """Two digits, without the zero before the point."""
+    return f"{value:.2f}".removeprefix("0")
+
+
+def _rank(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.1f}"
+
+
+def _correlation(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:.2f}"
