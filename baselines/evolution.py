@@ -39,10 +39,10 @@ class Evolution(AskTellSearcher):
         task: Oracles,
         *,
         seed: int,
-        population: int = 16,
-        sample: int = 5,
-        crossover: float = 0.3,
-        steps: float = 2.0,
+        population: int = 12,
+        sample: int = 6,
+        crossover: float = 0.2,
+        steps: float = 1.5,
         warm_start: str | None = None,
     ) -> None:
         super().__init__(task, seed=seed)

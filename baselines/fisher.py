@@ -32,7 +32,7 @@ class Fisher(RuleSearcher):
         "data-aware", "labels", "LeCun et al., NeurIPS 1989; FWSVD (Hsu et al., ICLR 2022)", "ours"
     )
 
-    def __init__(self, task: Oracles, *, seed: int, samples: int = 64, fisher: str = "diagonal") -> None:
+    def __init__(self, task: Oracles, *, seed: int, samples: int = 64, fisher: str = "full") -> None:
         super().__init__(task, seed=seed)
         self._samples = whole("samples", samples, 1)
         self._fisher = one_of("fisher", fisher, ("diagonal", "full"))

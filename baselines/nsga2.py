@@ -33,7 +33,7 @@ class NSGA2(OptunaSearcher):
         task: Oracles,
         *,
         seed: int,
-        population: int = 16,
+        population: int = 8,
         crossover: float = 0.9,
         swap: float = 0.5,
         coordinates: str = RANKS,

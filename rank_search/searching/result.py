@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from rank_search.errors import InvalidInputError
+from rank_search.plugins import nearest
 from rank_search.searching.trial import Trial
 from rank_search.space import RankPlan
 
@@ -50,6 +53,27 @@ class SearchResult:
         import pandas as pd
 
         return pd.DataFrame([_row(trial) for trial in self.trials])
+
+    def front(self, metric: str = "macs") -> list[Trial]:
+        """The trials that no other one beats on score and cost, the cheapest first; of equals the first asked for.
+
+        Raises:
+            InvalidInputError: if the space does not count the metric.
+        """
+        if metric not in self.cost:
+            raise InvalidInputError(
+                f"there is no metric {metric!r}{nearest(metric, self.cost)}; it is one of {', '.join(self.cost)}"
+            )
+        scored = [
+            (trial.cost[metric], trial.score, trial.number, trial) for trial in self.trials if trial.score is not None
+        ]
+        kept: list[Trial] = []
+        least = math.inf
+        for _, score, _, trial in sorted(scored, key=lambda entry: entry[:3]):
+            if score < least:
+                least = score
+                kept.append(trial)
+        return kept
 
     def __repr__(self) -> str:
         costs = ", ".join(f"{metric}={cost:,}" for metric, cost in self.cost.items())
