@@ -232,15 +232,18 @@ def _bench_regret(config: str, output: Path | None, resume: bool, in_process: bo
     from rank_search.run.regret import load_regret_config, run_regret
 
     loaded = load_regret_config(config, settings)
-    if resume:
-        raise ConfigError("a benchmark of regret takes minutes and is not resumed: run it again in another folder")
     console = _console()
 
     def tell(done: int, total: int) -> None:
         if console.is_terminal:
             console.print(f"{done} of {total} jobs", end="\r", highlight=False)
 
-    folder = run_regret(loaded, output or Path("runs") / loaded.name, in_process, tell)
+    where = output or Path("runs") / loaded.name
+    try:
+        folder = run_regret(loaded, where, resume, in_process, tell)
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted; what is done is kept: go on with the same command and --resume ({where})")
+        raise typer.Exit(130) from None
     _report_regret(folder, console)
 
 

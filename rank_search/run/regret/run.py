@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -17,6 +18,7 @@ from rank_search.run.regret.config import RegretConfig
 from rank_search.run.regret.search_cell import Cell, search_cell
 from rank_search.searching import searchers
 from rank_search.searching.search import check_options
+from rank_search.space import Budget
 
 REGRET_FILE = "regret.csv"
 SEEDS_AT_ONCE = 10  # of one cell, in one job of a worker
@@ -25,14 +27,16 @@ SEEDS_AT_ONCE = 10  # of one cell, in one job of a worker
 def run_regret(
     config: RegretConfig,
     output: Path,
+    resume: bool = False,
     in_process: bool = False,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Runs all searches and writes ``regret.csv`` beside the config.
+    """Runs all searches; ``regret.csv`` beside the config has those that are done.
 
     Args:
         config: what to run.
         output: a new or empty folder.
+        resume: go on with the benchmark in that folder: searches that are done are not run again.
         in_process: without Ray; the results are the same.
         tell: hears how many jobs of how many are done.
 
@@ -51,23 +55,62 @@ def run_regret(
         for bounds in budgets
         for part in _parts(range(arm.seeds or config.seeds))
     ]
-    if contents(output):
-        raise RunError(f"{output} is not empty: give another folder with --output")
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    rows = _before(output, text) if resume else _nothing(output)
+    rows = [row for row in rows if row["status"] == "done"]
+    known = set(map(_name, rows))
+    left = [cell for cell in cells if not names_of(cell) <= known]
     with only_writer(output):
-        write_text(output / CONFIG_FILE, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        rows: list[dict[str, object]] = []
-        for done, found in enumerate(mapped_jobs(search_cell, cells, config.run, in_process), start=1):
+        write_text(output / CONFIG_FILE, text)
+        tell(len(cells) - len(left), len(cells))
+        for done, found in enumerate(mapped_jobs(search_cell, left, config.run, in_process), start=1):
+            again = set(map(_name, found))
+            rows = [row for row in rows if _name(row) not in again]
             rows += found
-            tell(done, len(cells))
-        write_text(output / REGRET_FILE, _table(config, rows).to_csv(index=False))
+            write_text(output / REGRET_FILE, _table(config, rows).to_csv(index=False))
+            tell(len(cells) - len(left) + done, len(cells))
     return output
+
+
+def names_of(cell: Cell) -> set[tuple[str, str, str, int]]:
+    """What the rows of a cell are called."""
+    return {(cell.task, str(Budget(**cell.bounds)), cell.arm.title, seed) for seed in cell.seeds}
+
+
+def _name(row: Mapping[str, Any]) -> tuple[str, str, str, int]:
+    return row["task"], row["budget"], row["searcher"], row["seed"]
+
+
+def _nothing(output: Path) -> list[dict[str, Any]]:
+    if contents(output):
+        raise RunError(f"{output} is not empty: give another folder with --output, or go on with --resume")
+    return []
+
+
+def _before(output: Path, text: str) -> list[dict[str, Any]]:
+    """The rows of an interrupted benchmark.
+
+    Raises:
+        RunError: if there is none, or it was of another config.
+    """
+    if not (output / CONFIG_FILE).is_file():
+        raise RunError(f"there is no benchmark of regret to resume in {output}")
+    before, now = (yaml.safe_load(found) for found in ((output / CONFIG_FILE).read_text(encoding="utf-8"), text))
+    for key in now:
+        if key != "run" and before.get(key) != now[key]:
+            raise RunError(f"{output} was started from another config: {key!r} differs")
+    if not (output / REGRET_FILE).is_file():
+        return []
+    frame = pd.read_csv(output / REGRET_FILE, dtype={"task": str, "budget": str, "searcher": str})
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _parts(seeds: range) -> list[range]:
     return [seeds[start : start + SEEDS_AT_ONCE] for start in range(0, len(seeds), SEEDS_AT_ONCE)]
 
 
-def _table(config: RegretConfig, rows: list[dict[str, object]]) -> pd.DataFrame:
+def _table(config: RegretConfig, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows in the order of the config, whatever finished first."""
     tasks, arms = list(config.regret), [arm.title for arm in config.searchers]
     frame = pd.DataFrame(rows)
