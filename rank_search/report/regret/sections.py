@@ -136,8 +136,8 @@ def _number(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    """Two digits, without the zero before the point."""
-    return f"{value:.2f}".removeprefix("0")
+    """Without the zero before the point."""
+    return f"{value:.3f}".removeprefix("0")
 
 
 def _rank(value: float | None) -> str:
