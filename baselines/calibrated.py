@@ -36,7 +36,7 @@ class Calibrated(RuleSearcher):
 
     about: ClassVar[About] = About("data-aware", "unlabelled", "LEMS (ICML 2026)", "reconstruction")
 
-    def __init__(self, task: Oracles, *, seed: int, probes: int = 3, samples: int = 128, prior: float = 0.5) -> None:
+    def __init__(self, task: Oracles, *, seed: int, probes: int = 3, samples: int = 128, prior: float = 0.25) -> None:
         super().__init__(task, seed=seed)
         self._probes, self._samples = whole("probes", probes, 1), whole("samples", samples, 2)
         self._prior = fraction("prior", prior)
