@@ -181,8 +181,10 @@ def test_an_unknown_name_brings_the_nearest(name: str, hint: str) -> None:
         load_data(name)
 
 
-def test_every_loader_can_be_overridden_in_its_normalisation_and_augmentation() -> None:
-    for loader in LOADERS.values():
+def test_every_loader_of_images_can_be_overridden_in_its_normalisation_and_augmentation() -> None:
+    for name, loader in LOADERS.items():
+        if name == "mnist1d":  # signals, normalised as published
+            continue
         assert {"mean", "std", "crop", "flip"} <= set(loader.__annotations__)
         assert loader.__doc__
 
