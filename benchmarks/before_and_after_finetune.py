@@ -3,7 +3,7 @@
     python benchmarks/before_and_after_finetune.py
 
 Kendall's tau between the validation loss before any training and the mean one after the common fine-tune: over all
-plans that were fine-tuned, over the better half and the best quarter of them, and what the fine-tune's own noise allows:
+plans that were fine-tuned, over the better half and the best quarter of them, and what the fine-tune's noise allows:
 tau between the means of one seed and of the other two.
 """
 
