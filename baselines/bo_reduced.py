@@ -12,6 +12,7 @@ from rank_search.task import Oracles
 
 from .gp import gp_sampler
 from .optuna_searcher import REDUCED, OptunaSearcher
+from .tpe import tpe_sampler
 
 
 class BOReduced(OptunaSearcher):
@@ -42,13 +43,4 @@ class BOReduced(OptunaSearcher):
         self._startup = whole("startup", startup, 1)
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        if self._model == "gp":
-            return gp_sampler(self._startup, seed)
-        return optuna.samplers.TPESampler(
-            n_startup_trials=self._startup,
-            n_ei_candidates=24,
-            multivariate=True,
-            group=False,
-            constant_liar=False,
-            seed=seed,
-        )
+        return gp_sampler(self._startup, seed) if self._model == "gp" else tpe_sampler(self._startup, seed)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.copying import copy_network
-from rank_search.errors import EvaluationError, InfeasibleBudgetError, LimitReached, OverBudgetError
+from rank_search.errors import EvaluationError, InfeasibleBudgetError, LimitReached
 from rank_search.searching import About, Proposal, Searcher
 from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.searching.option_values import positive
-from rank_search.searching.within_budget import bounded_costs
+from rank_search.searching.within_budget import bounded_costs, is_within
 from rank_search.space import RankPlan
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.multiplied import multiplied
@@ -94,7 +94,10 @@ class LC(Searcher):
                 self._over = True  # one more C-step with what was trained
         values = self._values()
         rows, alpha = compression_step(
-            values, bounded_costs(self.task), self._mu_now, lambda rows: self._fits(self.task.space.plan(rows))
+            values,
+            bounded_costs(self.task),
+            self._mu_now,
+            lambda rows: is_within(self.task, self.task.space.plan(rows)),
         )
         self._plan = self.task.space.plan(rows)
         self.task.admit(self._plan)
@@ -159,13 +162,6 @@ class LC(Searcher):
             found[options.layer.name] = weight.detach()
         relative = self.task.trained_errors(found) if self._steps else self.task.relative_errors()
         return [error * weight.energy * weight.scale for error, weight in zip(relative, self._weights(), strict=True)]
-
-    def _fits(self, plan: RankPlan) -> bool:
-        try:
-            self.task.admit(plan)
-        except OverBudgetError:
-            return False
-        return True
 
     def _stopped(self, why: str) -> Proposal:
         """The last good plan, as a failure that says why nothing better follows."""

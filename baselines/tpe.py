@@ -36,11 +36,16 @@ class TPE(OptunaSearcher):
         self._startup = whole("startup", startup, 1)
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        return optuna.samplers.TPESampler(
-            n_startup_trials=self._startup,
-            n_ei_candidates=24,
-            multivariate=True,
-            group=False,
-            constant_liar=False,
-            seed=seed,
-        )
+        return tpe_sampler(self._startup, seed)
+
+
+def tpe_sampler(startup: int, seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler with all that decides pinned: its defaults change from version to version."""
+    return optuna.samplers.TPESampler(
+        n_startup_trials=startup,
+        n_ei_candidates=24,
+        multivariate=True,
+        group=False,
+        constant_liar=False,
+        seed=seed,
+    )

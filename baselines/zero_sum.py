@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from rank_search.arrays import FloatArray, IntArray
-from rank_search.errors import OverBudgetError
 from rank_search.searching import About, RuleSearcher
 from rank_search.searching.option_values import whole
-from rank_search.searching.within_budget import bounded_costs, form_names, position_of
+from rank_search.searching.within_budget import bounded_costs, form_names, is_within, position_of
 from rank_search.space import RankPlan
 from rank_search.task import Oracles
 
 from .loss_gradients import sample_gradients
+from .single_layer import frontier
 
 
 class ZeroSum(RuleSearcher):
@@ -66,18 +66,11 @@ class ZeroSum(RuleSearcher):
             for options, cost, error in zip(space.layers, bounded_costs(self.task), errors, strict=True)
         ]
         steps = [np.diff(change[rows]) for change, rows in zip(changes, paths, strict=True)]
-        at = two_heaps(steps, lambda at: self._fits(self._plan(paths, at)))
+        at = two_heaps(steps, lambda at: is_within(self.task, self._plan(paths, at)))
         return space.project(self._plan(paths, at), self.task.budget)
 
     def _plan(self, paths: Sequence[IntArray], at: Sequence[int]) -> RankPlan:
         return self.task.space.plan(np.array([rows[i] for rows, i in zip(paths, at, strict=True)]))
-
-    def _fits(self, plan: RankPlan) -> bool:
-        try:
-            self.task.admit(plan)
-        except OverBudgetError:
-            return False
-        return True
 
 
 def path(of_form: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], cost: FloatArray, error: FloatArray) -> IntArray:
@@ -87,10 +80,8 @@ def path(of_form: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], cost: FloatAr
         of_form: which rows are of the form.
         cost, error: of every row; row 0 is dense.
     """
-    rows = np.flatnonzero(of_form & np.isfinite(error) & (cost < cost[0]))
-    rows = rows[np.lexsort((error[rows], cost[rows]))]
-    least = np.minimum.accumulate(np.concatenate([[np.inf], error[rows]]))[:-1]
-    return np.concatenate([[0], rows[error[rows] < least][::-1]]).astype(np.int64)
+    cheaper = frontier(cost, error, np.flatnonzero(of_form & (cost < cost[0])))
+    return np.concatenate([[0], cheaper]).astype(np.int64)
 
 
 def two_heaps(steps: Sequence[FloatArray], enough: Callable[[list[int]], bool]) -> list[int]:

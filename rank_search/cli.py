@@ -242,7 +242,9 @@ def _bench_regret(config: str, output: Path | None, resume: bool, in_process: bo
     try:
         folder = run_regret(loaded, where, resume, in_process, tell)
     except KeyboardInterrupt:
-        console.print(f"\ninterrupted; what is done is kept: go on with the same command and --resume ({where})")
+        console.print(
+            f"\ninterrupted; what is done is kept: go on with the same command and --resume ({where})", markup=False
+        )
         raise typer.Exit(130) from None
     _report_regret(folder, console)
 
@@ -296,7 +298,7 @@ def record(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
     """Print a run's leaderboard again and write its plots; of a benchmark of regret, its tables."""
-    from rank_search.report.regret.read import REGRET_FILE
+    from rank_search.records.schema import REGRET_FILE
 
     if (run / REGRET_FILE).is_file():
         _report_regret(run, _console())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from rank_search.errors import EvaluationError, InfeasibleBudgetError, RecordingError
 from rank_search.recorded.recording import Recording
 from rank_search.space import Budget, RankPlan
@@ -62,12 +60,10 @@ class RecordedTask(Task):
 
     def _require_recorded(self, budget: Budget) -> None:
         """Some recorded plan must be within the budget."""
-        limits = budget.limits(self.space.dense_cost)
-        inside = np.logical_and.reduce([self.recording.column(metric) <= limit for metric, limit in limits.items()])
-        if not inside.any():
+        if not len(self.recording.within(budget)):
             least = ", ".join(
                 f"{metric} {self.recording.column(metric).min() / self.space.dense_cost[metric]:.4f}"
-                for metric in limits
+                for metric in budget.metrics
             )
             raise InfeasibleBudgetError(
                 f"no plan of the recording {self.recording.name!r} meets the budget {budget}; the smallest recorded, "

@@ -17,7 +17,7 @@ from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InvalidInputError, RecordingError, UnknownNameError
 from rank_search.files import read_json
 from rank_search.plugins import nearest
-from rank_search.space import Choice, RankPlan
+from rank_search.space import Budget, Choice, RankPlan
 
 FORMAT = 1
 MANIFEST, PLANS, FINETUNED, WEIGHTS = "recording.json", "plans.parquet", "finetuned.parquet", "dense.safetensors"
@@ -76,6 +76,15 @@ class Recording:
     def column(self, name: str) -> FloatArray:
         """One column as float64."""
         return self.plans[name].to_numpy(dtype=np.float64)
+
+    def within(self, budget: Budget) -> IntArray:
+        """Places of the plans within a budget.
+
+        Raises:
+            BudgetError: if the budget bounds a metric that was not recorded.
+        """
+        limits = budget.limits(self.manifest["dense"]["cost"])
+        return np.flatnonzero(np.logical_and.reduce([self.column(name) <= most for name, most in limits.items()]))
 
     @property
     def exhaustive(self) -> bool:

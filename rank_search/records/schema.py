@@ -17,6 +17,7 @@ from rank_search.task.objectives.objective import Objective
 VERSION = 3
 """Of everything declared here. 1 knew accuracies, parameters and MACs alone, 2 no remarks."""
 
+REGRET_FILE = "regret.csv"
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
 RESULT_FILE, CHECKPOINT_FILE, TRACEBACK_FILE = "result.json", "search.safetensors", "traceback.txt"

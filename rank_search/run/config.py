@@ -35,11 +35,11 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # names become folder names
 DENSE = "dense"  # the row of the dense network in every leaderboard
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """Which network; either ``weights`` (a file) or ``train`` (on the spot, cached) says where its weights are from."""
 
     name: str
@@ -59,7 +59,7 @@ class DataConfig(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
-class SpaceConfig(_Section):
+class SpaceConfig(Section):
     """Which layers, forms and options (see ``RankSpace.from_model``).
 
     ``errors: activation`` measures the layers' inputs on ``calibration_samples`` training samples, without targets.
@@ -90,14 +90,14 @@ class SpaceConfig(_Section):
         return metrics
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What one evaluation in a search looks at."""
 
     samples: int | None = Field(default=None, ge=1)
     recalibration_samples: int = Field(default=256, ge=0)
 
 
-class TaskConfig(_Section):
+class TaskConfig(Section):
     """A network, data, an objective, a space and the common fine-tune.
 
     ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
@@ -130,7 +130,7 @@ class TaskConfig(_Section):
         return {"equal_training": True, **recorded, **section}
 
 
-class SearcherConfig(_Section):
+class SearcherConfig(Section):
     """An arm of the comparison: a searcher with options, under a label; ``parallel`` plans in flight at once."""
 
     name: str
@@ -141,6 +141,13 @@ class SearcherConfig(_Section):
     @property
     def title(self) -> str:
         return self.label or self.name.rpartition(":")[2]
+
+
+def spelled_out(searchers: Any) -> Any:
+    """A list of arms in which a name alone stands for one without options."""
+    if isinstance(searchers, list):
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in searchers]
+    return searchers
 
 
 def distinct_arms(titles: list[str]) -> None:
@@ -158,7 +165,7 @@ def distinct_arms(titles: list[str]) -> None:
             raise ValueError(f"{title!r} becomes part of a folder name; give this arm a label, e.g. label: mine")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """How cells are run.
 
     Keys: ``workers`` cells at once with ``threads`` cores each; ``tracking`` an MLflow URI, null for a database in the
@@ -174,7 +181,7 @@ class RunConfig(_Section):
     retries: int = Field(default=3, ge=0)
 
 
-class Config(_Section):
+class Config(Section):
     """A bench: the cells are tasks x budgets x searchers x seeds."""
 
     name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
@@ -201,9 +208,7 @@ class Config(_Section):
     @field_validator("searchers", mode="before")
     @classmethod
     def _shorthand(cls, searchers: Any) -> Any:
-        if isinstance(searchers, list):
-            return [{"name": entry} if isinstance(entry, str) else entry for entry in searchers]
-        return searchers
+        return spelled_out(searchers)
 
     @field_validator("searchers")
     @classmethod

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rank_search.errors import RunError
 from rank_search.run.config import RunConfig
+from rank_search.run.ray_start import line_of, start_ray
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ def mapped_jobs(
 
     started_here = not ray.is_initialized()
     if started_here:
-        _start(ray, settings)
+        start_ray(ray, settings)
     try:
         remote = ray.remote(num_cpus=settings.threads, max_retries=settings.retries)(function)
         waiting = iter(jobs)
@@ -45,21 +45,7 @@ def mapped_jobs(
             yield ray.get(ready)
             running += [remote.remote(job) for job in islice(waiting, 1)]
     except ray.exceptions.RayError as error:
-        lines = str(error).strip().splitlines()
-        raise RunError(f"a worker failed: {lines[-1] if lines else error}; what is done is kept: run again") from error
+        raise RunError(f"a worker failed: {line_of(error)}; what is done is kept: go on with it") from error
     finally:
         if started_here:
             ray.shutdown()
-
-
-def _start(ray: Any, settings: RunConfig) -> None:
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if settings.ray_address is not None:
-            ray.init(address=settings.ray_address, **quiet)
-        else:
-            cores = settings.workers * settings.threads
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
-    except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"Ray cannot be started: {said}; use --in-process to run without it") from error

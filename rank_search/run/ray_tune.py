@@ -7,7 +7,6 @@ nodes see.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -22,6 +21,7 @@ from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
+from rank_search.run.ray_start import line_of, start_ray
 from rank_search.run.run_cell import fail, names_of, run_cell
 
 REPORT_SECONDS = 1.0  # a step may take milliseconds; a report to the driver takes some, too
@@ -47,7 +47,7 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
 
     started_here = not ray.is_initialized()
     if started_here:
-        _start(ray, config)
+        start_ray(ray, config.run)
     by_id = {cell.id: cell for cell in cells}
     callback = _driver_callback(tune.Callback, by_id, observer)
     storage = folder.path / "ray"
@@ -72,9 +72,9 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
             ),
         ).fit()
     except ray.exceptions.RayError as error:
-        raise RunError(f"Ray failed: {_line(error)}; finished cells are kept: use --resume") from error
+        raise RunError(f"Ray failed: {line_of(error)}; finished cells are kept: use --resume") from error
     except tune.TuneError as error:
-        raise RunError(f"Ray Tune failed: {_line(error)}; finished cells are kept: use --resume") from error
+        raise RunError(f"Ray Tune failed: {line_of(error)}; finished cells are kept: use --resume") from error
     finally:
         if started_here:
             ray.shutdown()
@@ -93,29 +93,9 @@ def _of_lost(config: Config, cell: Cell, folder: RunFolder, start: str, error: A
     if left is not None and left.get("start") == start:
         return left
     times = config.run.retries + 1
-    why = "" if error is None else f", the last time: {_line(error)}"
+    why = "" if error is None else f", the last time: {line_of(error)}"
     reason = f"its worker was lost {times} time{'s' * (times > 1)} (killed, out of memory or crashed){why}"
     return fail(folder, cell, names_of(config, cell), reason, str(error))
-
-
-def _start(ray: Any, config: Config) -> None:
-    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if config.run.ray_address is not None:
-            ray.init(address=config.run.ray_address, logging_level=logging.ERROR, log_to_driver=False)
-        else:
-            ray.init(address="local", num_cpus=config.run.workers * config.run.threads, **quiet)
-    except Exception as error:
-        where = config.run.ray_address or "this machine"
-        raise RunError(
-            f"Ray cannot be started on {where}: {_line(error)}; use --in-process to run without it"
-        ) from error
-
-
-def _line(error: BaseException) -> str:
-    """The last line of an error, where Ray puts the cause, or its type."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str], start: str) -> None:

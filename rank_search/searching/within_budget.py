@@ -32,14 +32,19 @@ def first_within(task: Oracles, parameters: Sequence[T], plan_of: Callable[[T], 
     over, fits = -1, len(parameters)
     while fits - over > 1:
         middle = (fits + over) // 2
-        try:
-            task.admit(plan_of(parameters[middle]))
-            fits = middle
-        except OverBudgetError:
-            over = middle
+        over, fits = (over, middle) if is_within(task, plan_of(parameters[middle])) else (middle, fits)
     if fits < len(parameters):
         return plan_of(parameters[fits])
     return task.space.project(plan_of(parameters[-1]), task.budget)
+
+
+def is_within(task: Oracles, plan: RankPlan) -> bool:
+    """Whether a plan is within the task's budget."""
+    try:
+        task.admit(plan)
+    except OverBudgetError:
+        return False
+    return True
 
 
 def shares(steps: int = STEPS) -> list[float]:

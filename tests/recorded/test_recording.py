@@ -43,7 +43,7 @@ def test_a_recorded_evaluation_is_what_the_real_task_says_of_the_same_plan(recor
 def test_weight_errors_and_costs_are_those_of_the_network(recorded_folder: Path) -> None:
     recording = read_recording(recorded_folder)
     task = load_recorded(recorded_folder, Budget(macs=1.0))
-    fresh = [options.errors / options.energy for options in (o.only(o_choices(o)) for o in task.space.layers)]
+    fresh = [options.relative_errors_of(options.weight) for options in task.space.layers]  # decomposed anew
     for given, computed in zip(task.relative_errors(), fresh, strict=True):
         assert given == pytest.approx(computed, rel=1e-9, abs=1e-12)
     costs = task.space.costs(recording.rows)
@@ -52,10 +52,6 @@ def test_weight_errors_and_costs_are_those_of_the_network(recorded_folder: Path)
     errors = [np.array(layer["errors"]) for layer in recording.manifest["layers"]]
     sums = sum(error[rows] for error, rows in zip(errors, recording.rows.T, strict=True))
     assert recording.column("weight_error") == pytest.approx(sums, rel=1e-5, abs=1e-7)
-
-
-def o_choices(options: object) -> list[object]:
-    return [options.choice(row) for row in range(len(options))]  # type: ignore[attr-defined, arg-type]
 
 
 def test_fine_tuned_plans_have_a_row_per_seed_and_are_better_on_the_whole(recorded_folder: Path) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from rank_search.arrays import IntArray
 from rank_search.recorded import Recording
 from rank_search.space import Budget
 
@@ -42,7 +41,7 @@ def proxies(recording: Recording, budget: Budget | None = None) -> list[Proxy]:
         recording: with plans and fine-tunes.
         budget: looks only at plans within it; None looks at all.
     """
-    inside = _within(recording, budget)
+    inside = np.arange(len(recording.plans)) if budget is None else recording.within(budget)
     measured = recording.column(MEASURED)
     inside = inside[np.isfinite(measured[inside])]
     tuned = recording.finetuned.groupby("plan")[MEASURED].mean()
@@ -65,14 +64,6 @@ def proxies(recording: Recording, budget: Budget | None = None) -> list[Proxy]:
             )
         )
     return found
-
-
-def _within(recording: Recording, budget: Budget | None) -> IntArray:
-    if budget is None:
-        return np.arange(len(recording.plans))
-    limits = budget.limits(recording.manifest["dense"]["cost"])
-    inside = np.logical_and.reduce([recording.column(metric) <= most for metric, most in limits.items()])
-    return np.flatnonzero(inside)
 
 
 def _spearman(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from rank_search.errors import RunError
+from rank_search.records.schema import REGRET_FILE
 
-REGRET_FILE = "regret.csv"
 NAMES = ("task", "budget", "searcher", "seed", "status", "reason")
 PREFIX, TEST_PREFIX = "regret_", "test_regret_"
 

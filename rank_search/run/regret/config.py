@@ -10,7 +10,7 @@ from pydantic import Field, StrictFloat, StrictInt, ValidationError, field_valid
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.recorded.recording import section_of
 from rank_search.records.file_names import LONGEST_NAME
-from rank_search.run.config import NAME, RunConfig, SearcherConfig, _Section, distinct_arms
+from rank_search.run.config import NAME, RunConfig, SearcherConfig, Section, distinct_arms, spelled_out
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.space import Budget
@@ -25,7 +25,7 @@ class RegretArm(SearcherConfig):
     evaluations: int | None = Field(default=None, ge=1)
 
 
-class RegretConfig(_Section):
+class RegretConfig(Section):
     """A benchmark of regret: recorded tasks with their budgets, searchers, seeds from 0, and after how many evaluations
     the regret is taken."""
 
@@ -52,9 +52,7 @@ class RegretConfig(_Section):
     @field_validator("searchers", mode="before")
     @classmethod
     def _shorthand(cls, searchers: Any) -> Any:
-        if isinstance(searchers, list):
-            return [{"name": entry} if isinstance(entry, str) else entry for entry in searchers]
-        return searchers
+        return spelled_out(searchers)
 
     @field_validator("searchers")
     @classmethod

@@ -11,7 +11,7 @@ import yaml
 
 from rank_search.errors import RunError
 from rank_search.files import write_text
-from rank_search.records.schema import CONFIG_FILE
+from rank_search.records.schema import CONFIG_FILE, REGRET_FILE
 from rank_search.run.lock import contents, only_writer
 from rank_search.run.ray_map import mapped_jobs
 from rank_search.run.regret.config import RegretConfig
@@ -20,7 +20,6 @@ from rank_search.searching import searchers
 from rank_search.searching.search import check_options
 from rank_search.space import Budget
 
-REGRET_FILE = "regret.csv"
 SEEDS_AT_ONCE = 10  # of one cell, in one job of a worker
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rank_search.arrays import IntArray
 from rank_search.recorded import RecordedTask
 from rank_search.space import RankPlan
 
@@ -32,7 +31,7 @@ class Yardstick:
     @classmethod
     def of(cls, task: RecordedTask) -> Yardstick:
         """Of a task under its budget."""
-        inside = within(task)
+        inside = task.recording.within(task.budget)
         validation = task.recording.column("val_loss")[inside]
         test = task.recording.column("test_loss")[inside]
         usable = np.isfinite(validation)
@@ -53,13 +52,6 @@ class Yardstick:
     def test_regret(self, loss: float) -> float:
         """The same of a test loss; below 0 where it is better than that of the plan of least validation loss."""
         return (loss - self.best_test) / max(self.median_test - self.best_test, 1e-12)
-
-
-def within(task: RecordedTask) -> IntArray:
-    """Places of the recorded plans within the task's budget."""
-    limits = task.budget.limits(task.space.dense_cost)
-    inside = np.logical_and.reduce([task.recording.column(metric) <= most for metric, most in limits.items()])
-    return np.flatnonzero(inside)
 
 
 def place_of(task: RecordedTask, plan: RankPlan) -> int:
