@@ -6,7 +6,6 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -63,6 +62,7 @@ def list_plugins() -> None:
     from rank_search.errors import PluginError
     from rank_search.plugins import Registry
     from rank_search.recorded.recording import recordings
+    from rank_search.report.render.searcher_lines import searcher_lines
     from rank_search.run.config_file import installed_configs
     from rank_search.searching import searchers
     from rank_search.space.forms.decomposition import decompositions
@@ -71,7 +71,7 @@ def list_plugins() -> None:
 
     console = _console()
     console.print("[bold]searchers[/bold]")
-    for line in _searcher_lines(searchers.listing()):
+    for line in searcher_lines(searchers.listing()):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     kinds: dict[str, Registry[Any]] = {
         "forms": decompositions,
@@ -91,24 +91,6 @@ def list_plugins() -> None:
         console.print(f"[bold]{title}[/bold]")
         for name in names:
             console.print(f"  {name}", highlight=False)
-
-
-def _searcher_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """A header, then one line per searcher: name, family, what it needs, how faithful it is, and to what."""
-    from rank_search.errors import PluginError
-
-    working = {name: cls for name, cls in found.items() if not isinstance(cls, PluginError)}
-    rows = [("name", "family", "needs", "origin", "citation, or what it does")]
-    for name, cls in working.items():
-        about, summary = cls.about, (cls.__doc__ or "").strip().splitlines()[:1]
-        said = about.citation or (summary[0] if summary else "")
-        rows.append((name, about.family or "-", about.needs or "-", about.origin or "-", said))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        yield " ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]])
-    for name, broken in found.items():
-        if name not in working:
-            yield f"{name.ljust(widths[0])} broken: {broken}"
 
 
 @app.command()

@@ -55,6 +55,8 @@ def _of_options(options: LayerOptions) -> dict[str, str]:
         f"the table of options of layer {name!r}": digest_of_text([options.layer, digest_of(tables)]),
         f"the weight that is decomposed of layer {name!r}": digest_of(weights),
     }
+    for row, distances in options.distances.items():
+        found[f"the distances of layer {name!r} from option {row}"] = digest_of([distances])
     if "errors" in vars(options):
         found[f"the errors of the options of layer {name!r}"] = digest_of([options.errors])
     return found

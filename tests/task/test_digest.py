@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_task import tiny_task
 
+from rank_search.space import Budget
 from rank_search.task import Recipe, Task
 from rank_search.task.digest import changed, task_digest
 
@@ -126,3 +127,19 @@ def test_tables_cannot_be_written_to(table: str) -> None:
     for kept in (options, options.pruned(), options.at_most(5)):
         with pytest.raises(ValueError, match="read-only"):
             getattr(kept, table)[0] = 0
+
+
+def test_distances_that_a_search_put_into_a_table_are_seen() -> None:
+    task = tiny_task()
+    space = task.space
+    space.project(space.dense, Budget(macs=0.5))  # computes them
+    before = task_digest(task)
+    options = next(options for options in space.layers if options.distances)
+    row, kept = next(iter(options.distances.items()))
+    options.distances[row] = kept + 1
+    try:
+        assert changed(before, task_digest(task)) == [
+            f"the distances of layer {options.layer.name!r} from option {row}"
+        ]
+    finally:
+        options.distances[row] = kept
