@@ -24,7 +24,7 @@ from rank_search.task import Data, Task, load_model
 from rank_search.task.data.load_data import load_data
 from rank_search.task.evaluation import BATCH, validate
 from rank_search.task.networks.weights import check_finite, load_weights
-from rank_search.task.recipe import train
+from rank_search.task.training import train
 
 DENSE_WEIGHTS, DENSE_FACTS, FACTORS = "dense.safetensors", "dense.json", "factors"
 COVARIANCES = "covariances.safetensors"

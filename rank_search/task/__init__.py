@@ -13,8 +13,9 @@ from rank_search.task.networks.models import load_model
 from rank_search.task.objectives.choose import register_objective
 from rank_search.task.objectives.objective import Objective
 from rank_search.task.oracles import Oracles
-from rank_search.task.recipe import Recipe, train
+from rank_search.task.recipe import Recipe
 from rank_search.task.task import Task
+from rank_search.task.training import train
 
 __all__ = [
     "Batch",

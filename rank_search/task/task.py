@@ -33,8 +33,10 @@ from rank_search.task.networks.weights import check_finite
 from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
 from rank_search.task.objectives.fit import check_fit
 from rank_search.task.passes import TRAINING_PASSES, Passes
-from rank_search.task.recipe import Recipe, task_loss, train
+from rank_search.task.recipe import Recipe
 from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
+from rank_search.task.task_loss import task_loss
+from rank_search.task.training import train
 
 RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
 

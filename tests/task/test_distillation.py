@@ -24,7 +24,8 @@ from rank_search.task import Recipe
 from rank_search.task.batch import Batch
 from rank_search.task.distillation import multiplied_out
 from rank_search.task.objectives.classification import Classification
-from rank_search.task.recipe import task_loss, train
+from rank_search.task.task_loss import task_loss
+from rank_search.task.training import train
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

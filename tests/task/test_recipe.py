@@ -19,8 +19,8 @@ from rank_search.space import Budget, Choice, RankPlan, RankSpace, compress
 from rank_search.task import ImageData, Recipe, load_data, load_model
 from rank_search.task.evaluation import validate
 from rank_search.task.objectives.classification import Classification
-from rank_search.task.recipe import train
 from rank_search.task.repair.recalibration import recalibrate
+from rank_search.task.training import train
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 
