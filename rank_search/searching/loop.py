@@ -14,7 +14,6 @@ from torch import Tensor
 
 from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError
 from rank_search.isolation import isolated
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.searching.evaluator import Evaluator, InProcess
 from rank_search.searching.guarded_call import guarded_call
 from rank_search.searching.off_the_meter import off_the_meter
@@ -24,6 +23,7 @@ from rank_search.searching.searcher import AskTellSearcher, Proposal, Searcher, 
 from rank_search.searching.trial import State, Trial
 from rank_search.searching.watchdog import TimeUp, Watchdog
 from rank_search.space import RankPlan
+from rank_search.states import load_state, save_state
 from rank_search.task.meter import COUNTS
 from rank_search.task.oracles import task_of
 from rank_search.task.passes import unwatched

@@ -17,9 +17,9 @@ import torch
 
 from rank_search.errors import SearcherError
 from rank_search.searching import AskTellSearcher, Searcher, SearcherBase, SearchResult, make_searcher, run_search
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Budget
 from rank_search.space.layers.counting import count_macs
+from rank_search.states import load_state, save_state
 from rank_search.task import Limits, Task
 from rank_search.task.digest import changed, task_digest
 from rank_search.testing.small_task import IMAGE, CountingTask, FailingTask, NanTask, small_task

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rank_search.errors import EvaluationError, LimitReached
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.searching.one_shot_training import OneShotTraining, TrainingOptions
 from rank_search.space import Budget
+from rank_search.states import load_state, save_state
 from rank_search.task import Limits, Task
 
 pytestmark = pytest.mark.usefixtures("single_thread")

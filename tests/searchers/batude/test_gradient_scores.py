@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rank_search.searchers.batude.gated_layer import GatedLayer, gated_layers
 from rank_search.searchers.batude.gradient_scores import GradientScores
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Budget, RankSpace
+from rank_search.states import load_state, save_state
 
 DECAY = 0.8
 

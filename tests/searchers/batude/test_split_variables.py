@@ -17,9 +17,9 @@ from written_out import gated, hard, soft, unfoldings
 from rank_search.errors import InfeasibleBudgetError
 from rank_search.searchers.batude.gated_layer import GatedLayer, gated_layers
 from rank_search.searchers.batude.split_variables import SplitVariables
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Budget, RankSpace
 from rank_search.space.layers.counting import count_macs
+from rank_search.states import load_state, save_state
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from rank_search.errors import InvalidInputError
 from rank_search.searchers.ortos.rank_ranges import CIFAR, IMAGENET, Candidates, RankRanges, Schedule, nearest_row
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Choice, RankSpace
 from rank_search.space.tables.options import LayerOptions
+from rank_search.states import load_state, save_state
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 

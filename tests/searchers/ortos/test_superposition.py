@@ -24,11 +24,11 @@ from rank_search.searchers.ortos.superposition import (
     SuperpositionOptions,
     rank_loss,
 )
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Choice, RankPlan, RankSpace
 from rank_search.space.forms.cp import CP
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.multiplied import multiplied
+from rank_search.states import load_state, save_state
 from rank_search.testing import small_task
 
 pytestmark = pytest.mark.usefixtures("single_thread")

@@ -15,8 +15,8 @@ from rank_search import Task
 from rank_search.searchers.relaxation.budget_relaxation import BudgetRelaxation, entropy
 from rank_search.searchers.relaxation.nested_mixture import LayerMixture
 from rank_search.searching import make_searcher, run_search
-from rank_search.searching.checkpoint import load_state, save_state
 from rank_search.space import Budget, RankSpace
+from rank_search.states import load_state, save_state
 
 pytestmark = pytest.mark.usefixtures("single_thread")
 ROUNDS, ITERATIONS = 24, 12

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from rank_search.errors import InvalidInputError, StorageError
-from rank_search.searching.checkpoint import load_state, save_state
+from rank_search.states import load_state, save_state
 
 
 def round_trip(folder: Path, state: dict[str, Any]) -> dict[str, Any]:
