@@ -1,7 +1,9 @@
 """Who chooses: the contract of searchers, the registry, trials, the loop."""
 
 from rank_search.searching.about import About
-from rank_search.searching.evaluator import Evaluator, InProcess
+from rank_search.searching.evaluator import Evaluations, Evaluator
+from rank_search.searching.fidelity import Fidelity
+from rank_search.searching.halving import Halving
 from rank_search.searching.loop import run_search
 from rank_search.searching.result import SearchResult
 from rank_search.searching.rule import RuleSearcher
@@ -16,11 +18,15 @@ from rank_search.searching.searcher import (
     searchers,
 )
 from rank_search.searching.trial import Trial
+from rank_search.searching.workers import InProcess, Workers
 
 __all__ = [
     "About",
     "AskTellSearcher",
+    "Evaluations",
     "Evaluator",
+    "Fidelity",
+    "Halving",
     "InProcess",
     "Proposal",
     "RuleSearcher",
@@ -28,6 +34,7 @@ __all__ = [
     "Searcher",
     "SearcherBase",
     "Trial",
+    "Workers",
     "evaluated",
     "make_searcher",
     "register_searcher",

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from rank_search.errors import InvalidInputError, LimitReached, RankSearchError, SearcherError, StorageError
 from rank_search.isolation import isolated
-from rank_search.searching.evaluator import Evaluator, InProcess
+from rank_search.searching.evaluator import Evaluations, Evaluator
 from rank_search.searching.guarded_call import guarded_call
 from rank_search.searching.off_the_meter import off_the_meter
 from rank_search.searching.plain import plain
@@ -46,7 +46,7 @@ def run_search(
         callback: called with every recorded trial.
         parallel: trials of an ask-and-tell searcher in flight at once; part of the search, as they are asked for before
             the earlier ones are told. Where they are evaluated changes nothing.
-        evaluator: where; in this process unless told.
+        evaluator: how, and where; each plan is judged in this process unless told.
 
     What the searcher does to the state of the process ends with the search (see :func:`isolated`).
 
@@ -83,7 +83,7 @@ class _Run:
         self.watchdog = Watchdog(self._task.meter)
         self._counted = self._counts()
         self._checkpoint, self._callback = checkpoint, callback
-        self._evaluator = evaluator or InProcess(self._task)
+        self._evaluator = evaluator or Evaluations(self._task)
         self._trials: list[Trial] = []
         self._flight: list[Trial] = []
         self._idle = 0
@@ -100,6 +100,7 @@ class _Run:
         self._task.restore_used(state["used"])
         self._counted = self._counts()
         _guarded(self._searcher, lambda: self._searcher.load_state_dict(state["searcher"]))
+        self._evaluator.load_state_dict(state["evaluator"])
         for record in state["flight"]:
             trial = Trial.from_dict(record)
             if trial.state == "pending":
@@ -169,9 +170,14 @@ class _Run:
             tuple(self._trials),
             ended,
             self._searcher.gave_up,
-            None if (trained := _guarded(self._searcher, self._searcher.trained)) is None else unwatched(trained),
+            self._trained(best.plan),
             tuple(self._remarks()),
         )
+
+    def _trained(self, plan: RankPlan) -> nn.Module | None:
+        """The network that was trained for the answer: by the evaluator, or by the searcher."""
+        trained = self._evaluator.trained(plan) or _guarded(self._searcher, self._searcher.trained)
+        return None if trained is None else unwatched(trained)
 
     def _call(self, call: Callable[[], Any]) -> Any:
         """Runs a part of a step, which can be interrupted; what comes after a step (a checkpoint, say) is not."""
@@ -229,7 +235,8 @@ class _Run:
             except TimeUp:
                 self._ended, self._flight = self._time_up(), []
                 return
-            trial = replace(trial, state=told.state, score=told.score, measures=told.measures, failure=told.failure)
+            found = {name: getattr(told, name) for name in ("state", "score", "measures", "failure", "info")}
+            trial = replace(trial, **found)
             if trial.score is not None and not math.isfinite(trial.score):
                 trial = replace(trial, state="failed", score=None, failure=f"the validation loss is {trial.score}")
         del self._flight[0]
@@ -299,6 +306,7 @@ class _Run:
             "meter": self._task.meter.reading(),
             "used": self._task.used(),
             "searcher": _guarded(self._searcher, self._searcher.state_dict),
+            "evaluator": self._evaluator.state_dict(),
         }
         _guarded(self._searcher, lambda: save_state(path, state))
 

@@ -12,12 +12,16 @@ import numpy as np
 from rank_search.errors import DataError, InvalidInputError, RankSearchError, SearcherError
 from rank_search.isolation import isolated
 from rank_search.plugins import nearest
+from rank_search.searching.evaluator import Evaluations, Evaluator
+from rank_search.searching.fidelity import Fidelity
 from rank_search.searching.guarded_call import guarded_call
+from rank_search.searching.halving import Halving
 from rank_search.searching.loop import run_search
 from rank_search.searching.result import SearchResult
-from rank_search.searching.searcher import SearcherBase, searchers
+from rank_search.searching.searcher import AskTellSearcher, SearcherBase, searchers
 from rank_search.searching.trial import Trial
 from rank_search.searching.watchdog import TimeUp, Watchdog
+from rank_search.searching.workers import Workers
 from rank_search.task.meter import Limits
 from rank_search.task.oracles import Oracles
 from rank_search.task.task import Task
@@ -83,6 +87,8 @@ def search(
     checkpoint: str | Path | None = None,
     callback: Callable[[Trial], None] = lambda trial: None,
     parallel: int = 1,
+    workers: Workers | None = None,
+    fidelity: Fidelity | None = None,
     **options: Any,
 ) -> SearchResult:
     """Chooses ranks for a task.
@@ -95,6 +101,8 @@ def search(
         checkpoint: a file that is rewritten after every trial; if it exists, the search goes on from it.
         callback: called with every :class:`Trial` when it is over.
         parallel: plans that an ask-and-tell searcher has in flight at once.
+        workers: who evaluates them; this process unless told. How many they are changes nothing.
+        fidelity: fine-tunes every plan from rung to rung, the better ones longer; None judges them untrained.
         options: the searcher's own.
 
     Returns:
@@ -104,4 +112,26 @@ def search(
     file = None if checkpoint is None else Path(checkpoint)
     with isolated(0):
         made = make_searcher(metered, searcher, seed, **options)
-    return run_search(made, file, callback, parallel)
+    return run_search(made, file, callback, parallel, make_evaluator(metered, made, workers, fidelity))
+
+
+def make_evaluator(
+    task: Task, searcher: SearcherBase, workers: Workers | None = None, fidelity: Fidelity | None = None
+) -> Evaluator:
+    """How the plans of an ask-and-tell searcher are evaluated.
+
+    Raises:
+        InvalidInputError: if there are workers or a fidelity for a method that evaluates by itself.
+        DataError: if plans are to be trained and there is no data.
+    """
+    if (workers is not None or fidelity is not None) and not isinstance(searcher, AskTellSearcher):
+        what = "workers" if workers is not None else "a fidelity"
+        raise InvalidInputError(
+            f"{type(searcher).__name__} goes its own way, step by step: only searchers that ask and are told can have "
+            f"{what}"
+        )
+    if fidelity is None:
+        return Evaluations(task, workers)
+    if task.data is None:
+        raise DataError("a fidelity trains plans, and this task has no data: give Task(..., data=...)")
+    return Halving(task, fidelity, workers)

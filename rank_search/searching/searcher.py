@@ -71,9 +71,10 @@ class SearcherBase(ABC):
         self.task, self.seed = Oracles(task) if isinstance(task, Task) else task, seed
 
     def trained(self) -> nn.Module | None:
-        """The dense network with the weights that a one-shot method has trained, which its answer is built from.
+        """The network that the fine-tune goes on from, where the method has trained one.
 
-        None, as with every method that does not train: the answer is built from the task's own weights.
+        Either the dense network with weights of its own, which the answer's plan is then applied to, or the answer's
+        own compressed network. None, as with every method that does not train: the task's weights are compressed.
         """
         return None
 

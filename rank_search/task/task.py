@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray
 from rank_search.copying import copy_network
-from rank_search.errors import DataError, InvalidInputError
+from rank_search.errors import DataError, InvalidInputError, PlanError
 from rank_search.isolation import trusted
 from rank_search.nests import Nest, check_nest, moved
 from rank_search.running import device_of
@@ -26,6 +27,7 @@ from rank_search.space.verification import verify_cost
 from rank_search.task.batch import Batch
 from rank_search.task.data.data import Data
 from rank_search.task.evaluation import Evaluation, validate, with_dense
+from rank_search.task.finetune import train_on
 from rank_search.task.latency import LATENCY_BATCH, latencies, training_seconds
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.mixed_network import MixedNetwork
@@ -36,7 +38,7 @@ from rank_search.task.passes import TRAINING_PASSES, Passes
 from rank_search.task.recipe import Recipe
 from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
 from rank_search.task.task_loss import task_loss
-from rank_search.task.training import train
+from rank_search.task.training import Training
 
 RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
 
@@ -195,20 +197,34 @@ class Task:
         self.charge_evaluation(plan)
         return self.judge(plan)
 
-    def charge_evaluation(self, plan: RankPlan) -> None:
+    def charge_evaluation(self, plan: RankPlan, epochs: int = 0) -> None:
         """Admits the plan and charges what :meth:`judge` will use, all or nothing.
+
+        Args:
+            plan: to be judged.
+            epochs: that it is trained for before.
 
         Raises:
             OverBudgetError, LimitReached, DataError
         """
         self.admit(plan)
-        self._data()
+        trained = epochs * len(self._data().train)
         with self._lock:
-            self._charge_judging(plan)
+            samples = self._scoring_cost() + self._recalibration_cost(plan)
+            self._charge(_used_by(plan), evaluations=1, samples_forward=samples, samples_trained=trained)
 
-    def _charge_judging(self, plan: RankPlan) -> None:
-        samples = len(self._subset()[1]) * (2 if self.objective.by_dense else 1) + self._recalibration_cost(plan)
-        self._charge(_used_by(plan), evaluations=1, samples_forward=samples)
+    def charge_rung(self, epochs: int) -> None:
+        """Charges so many epochs more of a training, and that its network is scored again, all or nothing.
+
+        Raises:
+            LimitReached, DataError
+        """
+        trained = epochs * len(self._data().train)
+        self._charge(set(), samples_forward=self._scoring_cost(), samples_trained=trained)
+
+    def _scoring_cost(self) -> int:
+        """Forward samples of :meth:`score`."""
+        return len(self._subset()[1]) * (2 if self.objective.by_dense else 1)
 
     def judge(self, plan: RankPlan) -> Evaluation:
         """What :meth:`evaluate` says of a plan that was charged before.
@@ -218,7 +234,16 @@ class Task:
         """
         self.admit(plan)
         with self._working():  # what listens to the dense network and the caches of factors serve one plan at a time
-            return validate(self._build(plan), self._data(), self._subset()[1], self.objective, self.model)
+            return self.score(self._build(plan))
+
+    def score(self, network: nn.Module) -> Evaluation:
+        """What a network is worth on the fixed validation samples; charges nothing.
+
+        Raises:
+            EvaluationError, DataError
+        """
+        with self._working():
+            return validate(network, self._data(), self._subset()[1], self.objective, self.model)
 
     def train_batches(
         self, generator: torch.Generator, batch_size: int | None = None, skip: int = 0
@@ -296,18 +321,23 @@ class Task:
         Args:
             plan: within the budget.
             trained: the dense network with weights of its own, as a one-shot search leaves them, which are decomposed
-                on the spot (in Frobenius' metric) and recalibrated towards; None takes the task's.
+                on the spot (in Frobenius' metric) and recalibrated towards; or the plan's own network, trained already,
+                which is copied as it stands. None takes the task's.
 
         Raises:
             OverBudgetError, LimitReached, EvaluationError
             WeightsError: if a trained parameter is NaN or infinite.
+            PlanError: if the trained network is that of another plan.
         """
         self.admit(plan)
         if trained is not None:
             check_finite(trained)
         with self._working():
-            self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
-            compressed = self._build(plan, trained)
+            if trained is not None and _is_of(trained, plan):
+                compressed = copy_network(trained).eval()
+            else:
+                self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
+                compressed = self._build(plan, trained)
             verify_cost(self.space, compressed, plan)
         return compressed
 
@@ -327,32 +357,47 @@ class Task:
             self.meter.charge(samples_forward=len(data.validation))
             return validate(model, data, data.validation, self.objective, self.model)
 
-    def finetune(self, plan: RankPlan, epochs: int | None = None, trained: nn.Module | None = None) -> nn.Module:
+    def finetune(
+        self,
+        plan: RankPlan,
+        epochs: int | None = None,
+        trained: nn.Module | None = None,
+        checkpoint: Path | None = None,
+        after_epoch: Callable[[], None] = lambda: None,
+    ) -> nn.Module:
         """The common fine-tune of the plan's network, distilled from the dense one; counted once more at the end.
 
         Args:
             plan: within the budget.
             epochs: instead of the recipe's.
             trained: where the network starts from, as in :meth:`compress`.
+            checkpoint: a file that is rewritten after every epoch; if it is of this fine-tune, it goes on from there.
+            after_epoch: called when the checkpoint is written.
+
+        Raises:
+            OverBudgetError, DataError, LimitReached, EvaluationError, StorageError
+        """
+        training = self.training(plan, epochs, trained)
+        belongs_to = {"plan": plan.to_dict(), "epochs": training.recipe.epochs, "seed": self.seed}
+        with self._working():
+            train_on(training, checkpoint, belongs_to, self._charge_training, after_epoch)
+            verify_cost(self.space, training.model, plan)
+        return training.model
+
+    def training(self, plan: RankPlan, epochs: int | None = None, trained: nn.Module | None = None) -> Training:
+        """The common fine-tune as a :class:`Training`, not begun: whoever runs it may stop after any epoch and go on.
+
+        Args:
+            plan, epochs, trained: as in :meth:`finetune`.
 
         Raises:
             OverBudgetError, DataError, LimitReached, EvaluationError
         """
         recipe = self.recipe if epochs is None else replace(self.recipe, epochs=epochs)
         data = self._data()
-        compressed = self.compress(plan, trained)
-        with self._working():
-            train(
-                compressed,
-                data,
-                recipe,
-                self.seed,
-                teacher=self.model,
-                charge=lambda samples: self.meter.charge(samples_trained=samples),
-                objective=self.objective,
-            )
-            verify_cost(self.space, compressed, plan)
-        return compressed
+        return Training(
+            self.compress(plan, trained), data, recipe, self.seed, self.model, self._charge_training, self.objective
+        )
 
     def repair(self, compressed: nn.Module, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
         """Recalibrates the batch norms of a plan's network in place, on a fixed training subset; charges nothing.
@@ -441,6 +486,9 @@ class Task:
             self.meter.charge(decompositions=len(new), **counts)
             self._used |= new
 
+    def _charge_training(self, samples: int) -> None:
+        self.meter.charge(samples_trained=samples)
+
     def _charge_passes(self, samples: int) -> None:
         self.meter.charge(samples_forward=samples)
 
@@ -453,6 +501,18 @@ class Task:
                 torch.set_num_threads(threads)
             with self.meter.inside(), trusted():
                 yield
+
+
+def _is_of(trained: nn.Module, plan: RankPlan) -> bool:
+    """Whether a trained network is the plan's own, and not the dense one with weights of its own.
+
+    Raises:
+        PlanError: if it is that of another plan.
+    """
+    found = plan_of(trained)
+    if len(found) and found != plan:
+        raise PlanError(f"the trained network is that of {found!r}, not of {plan!r}")
+    return len(found) > 0
 
 
 def _used_by(plan: RankPlan) -> set[tuple[str, str]]:
