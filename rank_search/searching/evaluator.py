@@ -57,6 +57,7 @@ class Evaluations(Evaluator):
 
     def __init__(self, task: Task, workers: Workers | None = None) -> None:
         self._task, self._workers = task, workers or InProcess(task)
+        self._workers.serve(task)
         self._waiting: deque[Trial] = deque()
 
     def submit(self, trial: Trial, charge: bool = True) -> None:

@@ -49,6 +49,7 @@ class Halving(Evaluator):
 
     def __init__(self, task: Task, fidelity: Fidelity, workers: Workers | None = None) -> None:
         self._task, self._fidelity, self._workers = task, fidelity, workers or InProcess(task)
+        self._workers.serve(task)
         self._rungs = fidelity.rungs(task.recipe.epochs)
         self._records: list[list[float]] = [[] for _ in self._rungs]
         self._waiting: deque[Trial] = deque()

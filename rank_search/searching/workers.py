@@ -40,6 +40,14 @@ class Workers(ABC):
 
     on_outcome: Callable[[Job, Outcome], None] = staticmethod(lambda job, outcome: None)
 
+    def serve(self, task: Task) -> None:
+        """Hears for which search it works, before the first job.
+
+        Args:
+            task: whose meter hears of CPU seconds that other processes spend.
+        """
+        return None
+
     @abstractmethod
     def start(self, job: Job) -> None:
         """Lets a job begin, when there is room; once is enough."""

@@ -63,7 +63,7 @@ class Meter:
         self.limits = limits or Limits()
         self.evaluations = self.samples_forward = self.samples_trained = self.decompositions = 0
         self._before = (0.0, 0.0)
-        self._simulated = 0.0
+        self._simulated = self._elsewhere = 0.0
         self._inside, self._depth = 0.0, 0
         self._started = (time.process_time(), time.perf_counter())
 
@@ -93,6 +93,10 @@ class Meter:
         """Adds time that work which was recorded before took then, to both clocks."""
         self._simulated += seconds
 
+    def elsewhere(self, cpu_seconds: float) -> None:
+        """Adds CPU time that other processes spent for this search."""
+        self._elsewhere += cpu_seconds
+
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Metered work: the CPU time that passes here is the task's, not the searcher's."""
@@ -117,8 +121,8 @@ class Meter:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of this process since the meter started, and before a resume; simulated time counts."""
-        return self._before[0] + self._simulated + time.process_time() - self._started[0]
+        """CPU time of this process and its workers since the meter started, and before a resume, and simulated time."""
+        return self._before[0] + self._simulated + self._elsewhere + time.process_time() - self._started[0]
 
     @property
     def wall_seconds(self) -> float:
@@ -147,4 +151,5 @@ class Meter:
         for name in COUNTS:
             setattr(self, name, int(reading[name]))
         self._before, self._simulated = (float(reading["cpu_seconds"]), float(reading["wall_seconds"])), 0.0
+        self._elsewhere = 0.0
         self._started = (time.process_time(), time.perf_counter())

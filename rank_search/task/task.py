@@ -116,6 +116,13 @@ class Task:
             setattr(other, name, threading.RLock() if name == "_lock" else copy.deepcopy(value, memo))
         return other
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_threads", "_passes")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock(), _passes=Passes(self._charge_passes))
+        self._threads = threading.get_ident(), torch.get_num_threads()
+
     def under(self, budget: Budget, seed: int | None = None, limits: Limits | None = None) -> Task:
         """The same task with another budget or seed and a fresh meter.
 
