@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from rank_search.errors import ConfigError, RankSearchError
+from rank_search.interruption import exit_code, terminable
 from rank_search.plugins import nearest
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ app = typer.Typer(
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="Name of an installed config, or a YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the config; may be repeated.")
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--ray-address", metavar="ADDRESS", help="A Ray cluster: HOST:PORT of its head, or auto.")
 ]
 TaskOption = Annotated[str | None, typer.Option("--task", help="Which task of the config; the first unless told.")]
 
@@ -135,6 +139,14 @@ def search(
     budget: Annotated[str, typer.Option(help="Such as macs=0.3 or params=0.4,macs=0.5.")] = "macs=0.5",
     seed: Annotated[int, typer.Option(help="Of the search and the fine-tune.")] = 0,
     task: TaskOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that evaluate plans at once, on Ray; they change nothing but time.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Plans in flight at once, a part of the search; as many as workers unless told.")
+    ] = None,
+    ray_address: AddressOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was interrupted there.")] = False,
     settings: SetOption = None,
 ) -> None:
     """Run one search, fine-tune, and save the compressed network."""
@@ -143,7 +155,12 @@ def search(
     from rank_search.run.single import run_single
 
     console = _console()
-    row = run_single(load_config(config, settings), task, searcher, budget, seed, output)
+    loaded = load_config(config, _with_address(settings, ray_address))
+    try:
+        row = run_single(loaded, task, searcher, budget, seed, output, resume, workers, parallel)
+    except KeyboardInterrupt as interruption:
+        _say_interrupted(console, output, "what is done is kept")
+        raise typer.Exit(exit_code(interruption)) from None
     measure = row["measure"]
 
     def says(column: str) -> str:
@@ -172,6 +189,7 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME unless told.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
     in_process: Annotated[bool, typer.Option("--in-process", help="One cell after another, without Ray.")] = False,
+    ray_address: AddressOption = None,
     settings: SetOption = None,
 ) -> None:
     """Run all cells of a config (tasks x budgets x searchers x seeds), then print the leaderboard.
@@ -181,7 +199,7 @@ def bench(
     from rank_search.run.regret.config import is_regret
 
     if is_regret(config):
-        _bench_regret(config, output, resume, in_process, settings)
+        _bench_regret(config, output, resume, in_process, _with_address(settings, ray_address))
         return
     from rank_search.run.bench import bench as run_bench
     from rank_search.run.config import load_config
@@ -189,15 +207,13 @@ def bench(
     from rank_search.run.tracking_database import database_path, database_uri
 
     console = _console()
-    loaded = load_config(config, settings)
+    loaded = load_config(config, _with_address(settings, ray_address))
     where = output or Path("runs") / loaded.name
     try:
         folder = run_bench(loaded, where, resume, in_process, LiveProgress(console))
-    except KeyboardInterrupt:
-        kept = f"finished cells are kept: go on with the same command and --resume ({where})"
-        said = kept if where.exists() else "nothing was started"
-        console.print(f"\ninterrupted; {said}", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as interruption:
+        _say_interrupted(console, where, "finished cells are kept")
+        raise typer.Exit(exit_code(interruption)) from None
     statuses = _report(folder, console)
     uri = loaded.run.tracking or database_uri(folder)
     database = database_path(uri)
@@ -207,6 +223,16 @@ def bench(
     if "done" not in statuses:
         sys.stderr.write(f"error: all {len(statuses)} cells failed; their reasons are above\n")
         raise typer.Exit(1)
+
+
+def _with_address(settings: list[str] | None, address: str | None) -> list[str]:
+    """The settings, and the address of a cluster as one of them."""
+    return [*(settings or []), *([] if address is None else [f"run.ray_address={address}"])]
+
+
+def _say_interrupted(console: Console, where: Path, kept: str) -> None:
+    said = f"{kept}: go on with the same command and --resume ({where})" if where.exists() else "nothing was started"
+    console.print(f"\ninterrupted; {said}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _bench_regret(config: str, output: Path | None, resume: bool, in_process: bool, settings: list[str] | None) -> None:
@@ -223,11 +249,9 @@ def _bench_regret(config: str, output: Path | None, resume: bool, in_process: bo
     where = output or Path("runs") / loaded.name
     try:
         folder = run_regret(loaded, where, resume, in_process, tell)
-    except KeyboardInterrupt:
-        console.print(
-            f"\ninterrupted; what is done is kept: go on with the same command and --resume ({where})", markup=False
-        )
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as interruption:
+        _say_interrupted(console, where, "what is done is kept")
+        raise typer.Exit(exit_code(interruption)) from None
     _report_regret(folder, console)
 
 
@@ -270,9 +294,9 @@ def record(
     name = task or next(iter(loaded.tasks))
     try:
         folder = run_record(loaded, name, output, plans, finetuned, in_process=in_process, tell=tell)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         console.print("\ninterrupted; what was measured is kept: go on with the same command", highlight=False)
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code(interruption)) from None
     console.print(repr(read_recording(folder)), highlight=False, markup=False, soft_wrap=True)
     console.print(f'load it with rank_search.load_recorded("{folder}")', highlight=False, markup=False, soft_wrap=True)
 
@@ -330,7 +354,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         _write_what_it_can(stream)
     try:
-        code = app(standalone_mode=False)
+        with terminable():
+            code = app(standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
         sys.exit(code)
@@ -344,6 +369,8 @@ def main() -> None:
         _fail("aborted", code=1)
     except RankSearchError as error:
         _fail(str(error))
+    except KeyboardInterrupt as interruption:  # of a command that has nothing to keep
+        _fail("interrupted", code=exit_code(interruption))
     except OSError as error:
         if error.errno not in REPORTED:
             raise

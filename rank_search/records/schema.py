@@ -21,6 +21,8 @@ REGRET_FILE = "regret.csv"
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
 RESULT_FILE, CHECKPOINT_FILE, TRACEBACK_FILE = "result.json", "search.safetensors", "traceback.txt"
+FINETUNE_FILE = "finetune.safetensors"
+"""Of a fine-tune under way: of the best plan; those of the other ones of ``top_k`` have their place in the name."""
 
 RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason", "remarks", "measure", "better", "unit")
 """Texts of a row of ``results.csv``. ``measure`` is the reported one, ``better`` is ``higher`` or ``lower``, ``unit``

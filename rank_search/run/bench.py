@@ -8,14 +8,14 @@ from typing import Any
 
 from rank_search.errors import InfeasibleBudgetError, InvalidInputError, OperationError, RankSearchError
 from rank_search.run.cells import Cell, expand
-from rank_search.run.config import Config
+from rank_search.run.config import Config, SearcherConfig, TaskConfig
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import only_writer
 from rank_search.run.observer import Observer, Observers
 from rank_search.run.prepare import prepare_task
 from rank_search.run.threads import limited_threads
 from rank_search.run.tracking import make_tracking
-from rank_search.searching import searchers
+from rank_search.searching import AskTellSearcher, searchers
 from rank_search.searching.search import check_options, make_searcher
 from rank_search.space import Budget
 from rank_search.task import Task
@@ -99,8 +99,38 @@ def check_searchers(config: Config) -> None:
     Raises:
         UnknownNameError, PluginError, InvalidInputError
     """
-    for searcher in config.searchers:
-        check_options(searchers.get(searcher.name), searcher.options)
+    for arm in config.searchers:
+        found = searchers.get(arm.name)
+        check_options(found, arm.options)
+        if (arm.workers > 1 or arm.fidelity is not None) and not issubclass(found, AskTellSearcher):
+            what = "workers of its own" if arm.workers > 1 else "a fidelity"
+            raise InvalidInputError(
+                f"searcher {arm.title!r} goes its own way, step by step: only those that ask and are told can have "
+                f"{what}"
+            )
+    for name, task in config.tasks.items():
+        for arm in config.searchers:
+            _check_training(name, task, arm)
+
+
+def _check_training(name: str, task: TaskConfig, arm: SearcherConfig) -> None:
+    """Looks whether an arm that trains several plans fits the task's recipe.
+
+    Raises:
+        InvalidInputError
+    """
+    epochs = task.finetune.epochs
+    if arm.fidelity is not None:
+        try:
+            arm.fidelity.rungs(epochs)
+        except InvalidInputError as error:
+            error.args = (f"searcher {arm.title!r}, task {name!r}: {error}",)
+            raise
+    if task.equal_training and 0 < epochs < arm.top_k:
+        raise InvalidInputError(
+            f"searcher {arm.title!r}: top_k={arm.top_k} plans cannot share the {epochs} epochs of task {name!r}: lower "
+            "top_k, raise finetune.epochs, or set equal_training to false"
+        )
 
 
 def prepare(config: Config, folder: RunFolder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -23,6 +23,7 @@ from rank_search.recorded.recording import section_of
 from rank_search.records.file_names import LONGEST_NAME
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
+from rank_search.searching.fidelity import Fidelity
 from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
 from rank_search.space.metrics.metric import ALWAYS, make_metrics
@@ -131,12 +132,34 @@ class TaskConfig(Section):
 
 
 class SearcherConfig(Section):
-    """An arm of the comparison: a searcher with options, under a label; ``parallel`` plans in flight at once."""
+    """An arm of the comparison: a searcher with options, under a label.
+
+    Keys: ``parallel`` plans in flight at once, which is part of the search, and ``workers`` processes that evaluate
+    them, which changes nothing but time; as many plans as workers are in flight unless told. ``fidelity`` fine-tunes
+    plans from rung to rung (see :class:`Fidelity`). Of the ``top_k`` best plans, each fine-tuned, the best is the
+    answer; with equal training they share the epochs.
+    """
 
     name: str
     label: str = Field(default="", pattern=r"^$|" + NAME, max_length=LONGEST_NAME)
     options: dict[str, Any] = {}
+    workers: int = Field(default=1, ge=1)
     parallel: int = Field(default=1, ge=1)
+    fidelity: Fidelity | None = None
+    top_k: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_as_workers(cls, arm: Any) -> Any:
+        if isinstance(arm, dict) and arm.get("parallel") is None:
+            return {**arm, "parallel": arm.get("workers", 1)}
+        return arm
+
+    @model_validator(mode="after")
+    def _one_way_to_train(self) -> SearcherConfig:
+        if self.fidelity is not None and self.top_k > 1:
+            raise ValueError("top_k and fidelity are two ways to train several plans: give one of them")
+        return self
 
     @property
     def title(self) -> str:
@@ -168,17 +191,31 @@ def distinct_arms(titles: list[str]) -> None:
 class RunConfig(Section):
     """How cells are run.
 
-    Keys: ``workers`` cells at once with ``threads`` cores each; ``tracking`` an MLflow URI, null for a database in the
-    run folder, ``none`` for no tracking; ``ray_address`` of a cluster, null for this machine; ``retries`` of a cell
-    whose worker or node was lost.
+    Keys: ``workers`` cells at once (``auto``: as many as there is room for) with ``threads`` cores each; ``tracking``
+    an MLflow URI, null for a database in the run folder, ``none`` for no tracking; ``ray_address`` of a cluster, null
+    for this machine; ``retries`` of a cell whose worker or node was lost. What a process is given of a node: ``cpus``
+    (as many as threads unless told), ``gpus`` (1 on cuda unless told; fractions share one) and ``resources`` of the
+    cluster's own. ``storage`` is a URI over which workers that do not see the run folder send results; null sends them
+    through Ray.
     """
 
-    workers: int = Field(default=2, ge=1)
+    workers: int | Literal["auto"] = 2
     threads: int = Field(default=1, ge=1)
     device: Literal["cpu", "cuda"] = "cpu"
     tracking: str | None = None
     ray_address: str | None = None
     retries: int = Field(default=3, ge=0)
+    cpus: float | None = Field(default=None, ge=0, le=1e6)
+    gpus: float | None = Field(default=None, ge=0, le=1e6)
+    resources: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = {}
+    storage: str | None = None
+
+    @field_validator("workers")
+    @classmethod
+    def _some(cls, workers: int | str) -> int | str:
+        if isinstance(workers, int) and workers < 1:
+            raise ValueError(f"{workers} is not allowed: it is a whole number from 1, or auto")
+        return workers
 
 
 class Config(Section):

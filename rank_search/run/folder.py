@@ -116,7 +116,7 @@ class RunFolder:
         before = self._config()
         now = yaml.safe_load(config.to_yaml())
         for key in now:
-            if key != "run" and before.get(key) != now[key]:
+            if key != "run" and _lasting(before.get(key)) != _lasting(now[key]):
                 raise RunError(
                     f"{self.path} was started from another config: {key!r} differs; resume with the same one, or give "
                     "another folder with --output"
@@ -168,3 +168,10 @@ class RunFolder:
             else:
                 with suppress(OSError):
                     path.unlink()
+
+
+def _lasting(value: Any) -> Any:
+    """A part of a config without what may change between two starts: how many workers an arm has."""
+    if isinstance(value, dict):
+        return {key: _lasting(item) for key, item in value.items() if key != "workers"}
+    return [_lasting(item) for item in value] if isinstance(value, list) else value

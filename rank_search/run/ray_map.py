@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from rank_search.errors import RunError
 from rank_search.run.config import RunConfig
-from rank_search.run.ray_start import line_of, start_ray
+from rank_search.run.ray_start import connected, line_of
+from rank_search.run.resources import at_once, cpus_of_this_machine, of_actor
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -31,21 +32,14 @@ def mapped_jobs(
     if in_process or not jobs:
         yield from map(function, jobs)
         return
-    import ray
-
-    started_here = not ray.is_initialized()
-    if started_here:
-        start_ray(ray, settings)
-    try:
-        remote = ray.remote(num_cpus=settings.threads, max_retries=settings.retries)(function)
-        waiting = iter(jobs)
-        running = [remote.remote(job) for job in islice(waiting, 2 * settings.workers)]
-        while running:
-            (ready,), running = ray.wait(running, num_returns=1)
-            yield ray.get(ready)
-            running += [remote.remote(job) for job in islice(waiting, 1)]
-    except ray.exceptions.RayError as error:
-        raise RunError(f"a worker failed: {line_of(error)}; what is done is kept: go on with it") from error
-    finally:
-        if started_here:
-            ray.shutdown()
+    with connected(settings, cpus_of_this_machine(settings)) as ray:
+        try:
+            remote = ray.remote(**of_actor(settings), max_retries=settings.retries)(function)
+            waiting = iter(jobs)
+            running = [remote.remote(job) for job in islice(waiting, 2 * at_once(settings))]
+            while running:
+                (ready,), running = ray.wait(running, num_returns=1)
+                yield ray.get(ready)
+                running += [remote.remote(job) for job in islice(waiting, 1)]
+        except ray.exceptions.RayError as error:
+            raise RunError(f"a worker failed: {line_of(error)}; what is done is kept: go on with it") from error

@@ -1,8 +1,7 @@
-"""Running cells as Ray Tune trials: one trial is one cell, actors are reused, results go to the shared run folder.
+"""Running cells as Ray Tune trials: one trial is one cell, actors are reused, results go to the driver's run folder.
 
-A cell keeps its own checkpoint in the run folder, so a trial that Ray starts again (a lost worker or node), or that a
-later ``--resume`` starts, goes on where the last one stopped. On a cluster the run folder must be on storage that all
-nodes see.
+A cell keeps its own checkpoints, so a trial that Ray starts again (a lost worker or node), or that a later ``--resume``
+starts, goes on where the last one stopped. Workers that do not see the run folder send theirs (``worker_folder.py``).
 """
 
 from __future__ import annotations
@@ -19,12 +18,24 @@ from typing import Any
 from rank_search.errors import OperationError, RunError, StorageError
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config
+from rank_search.run.driver_callback import driver_callback
 from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
-from rank_search.run.ray_start import line_of, start_ray
+from rank_search.run.ray_start import connected, line_of
+from rank_search.run.relay import ByStorage
+from rank_search.run.remote_run import RemoteRun, remote_run
+from rank_search.run.resources import at_once, check_room, cpus_of_this_machine, of_process
 from rank_search.run.run_cell import fail, names_of, run_cell
+from rank_search.run.search_workers import workers_on
+from rank_search.run.worker_folder import cell_folder, settle
 
 REPORT_SECONDS = 1.0  # a step may take milliseconds; a report to the driver takes some, too
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C reaches us, and ends in ray.shutdown()
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner whatever the verbosity
+}
 
 
 def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:
@@ -34,35 +45,52 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
 
     Raises:
         StorageError: if a worker could not write its results.
-        RunError: if Ray cannot be started, or fails as a whole.
+        RunError: if Ray cannot be started, the cluster lacks what a cell needs, or Ray fails as a whole.
         KeyboardInterrupt: if the user interrupted; finished cells are on disk.
     """
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C reaches us, and ends in ray.shutdown()
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a banner whatever the verbosity
-    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(config.run.workers))
-    import ray
+    os.environ.update(ENVIRONMENT)
+    if isinstance(config.run.workers, int):
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(config.run.workers))
+    start = uuid.uuid4().hex
+    with connected(config.run, cpus_of_this_machine(config.run, config.searchers)) as ray:
+        try:
+            check_room(config, ray.nodes())
+            run = remote_run(ray, config, folder, start)
+            errors = _run_trials(ray, run, cells, folder, observer)
+        except ray.exceptions.RayError as error:
+            raise RunError(f"Ray failed: {line_of(error)}; finished cells are kept: use --resume") from error
+    for cell in cells:
+        if cell.id in errors:
+            observer.finish(cell, _of_lost(config, cell, folder, start, errors[cell.id]))
+    if isinstance(run.relay, ByStorage):
+        run.relay.end()
+
+
+def _run_trials(
+    ray: Any, run: RemoteRun, cells: Sequence[Cell], folder: RunFolder, observer: Observer
+) -> dict[str, Any]:
+    """Runs a trial per cell; by cell the last error of those that told no row."""
     from ray import tune
 
-    started_here = not ray.is_initialized()
-    if started_here:
-        start_ray(ray, config.run)
+    config = run.config
     by_id = {cell.id: cell for cell in cells}
-    callback = _driver_callback(tune.Callback, by_id, observer)
+    callback = driver_callback(tune.Callback, by_id, observer, folder, run.relay)
     storage = folder.path / "ray"
-    paths = [path or os.getcwd() for path in sys.path if path in ("", os.getcwd()) or os.path.isdir(path)]
 
-    start = uuid.uuid4().hex
+    def trial(settings: dict[str, Any], run: RemoteRun) -> None:
+        _run_trial(settings["cell"], run)
 
-    def trial(settings: dict[str, Any]) -> None:
-        _run_trial(settings["cell"], config, str(folder.path), paths, start)
+    def needed(settings: dict[str, Any]) -> Any:
+        workers = by_id[settings["cell"]].searcher.workers
+        one = of_process(config.run)
+        return tune.PlacementGroupFactory([one] if workers == 1 else [{}, *[one] * workers])
 
+    limit = {"max_concurrent_trials": at_once(config.run)} if isinstance(config.run.workers, int) else {}
     try:
         results = tune.Tuner(
-            tune.with_resources(trial, {"cpu": config.run.threads, "gpu": 1 if config.run.device == "cuda" else 0}),
+            tune.with_resources(tune.with_parameters(trial, run=run), needed),
             param_space={"cell": tune.grid_search(list(by_id))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=config.run.workers),
+            tune_config=tune.TuneConfig(reuse_actors=True, **limit),
             run_config=tune.RunConfig(
                 name="cells",
                 storage_path=str(storage),
@@ -71,20 +99,14 @@ def run_on_ray(config: Config, cells: Sequence[Cell], folder: RunFolder, observe
                 failure_config=tune.FailureConfig(max_failures=config.run.retries),
             ),
         ).fit()
-    except ray.exceptions.RayError as error:
-        raise RunError(f"Ray failed: {line_of(error)}; finished cells are kept: use --resume") from error
     except tune.TuneError as error:
         raise RunError(f"Ray Tune failed: {line_of(error)}; finished cells are kept: use --resume") from error
     finally:
-        if started_here:
-            ray.shutdown()
         shutil.rmtree(storage, ignore_errors=True)
     if callback.fatal is not None:
         raise StorageError(callback.fatal)
-    errors = {result.config["cell"]: result.error for result in results if result.error is not None and result.config}
-    for cell in cells:
-        if cell.id not in callback.finished:
-            observer.finish(cell, _of_lost(config, cell, folder, start, errors.get(cell.id)))
+    told = {result.config["cell"]: result.error for result in results if result.config}
+    return {cell: told.get(cell) for cell in by_id if cell not in callback.finished}
 
 
 def _of_lost(config: Config, cell: Cell, folder: RunFolder, start: str, error: Any) -> dict[str, Any]:
@@ -98,39 +120,45 @@ def _of_lost(config: Config, cell: Cell, folder: RunFolder, start: str, error: A
     return fail(folder, cell, names_of(config, cell), reason, str(error))
 
 
-def _run_trial(cell_id: str, config: Config, path: str, import_paths: list[str], start: str) -> None:
+def _run_trial(cell_id: str, run: RemoteRun) -> None:
     """In a worker: runs one cell and reports its steps and its row.
 
     A step that cannot be interrupted when its seconds are over ends the worker; the row is written before, and is what
     the next worker that is given the cell reports.
     """
+    import ray
     from ray import tune
 
-    sys.path.extend(entry for entry in import_paths if entry not in sys.path)
     from rank_search.run.threads import limited_threads
 
-    cell = next(cell for cell in expand(config) if cell.id == cell_id)
-    folder = RunFolder(path)
-    left = folder.result(cell)
-    if left is not None and left.get("start") == start:
-        tune.report({"row": left})
-        return
-    last = time.monotonic()
-
-    def tell(trial: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT_SECONDS:
-            last = time.monotonic()
-            tune.report({"evaluations": int(trial.meter["evaluations"]), "incumbent": trial.incumbent})
-
-    def hopeless(limit: str) -> None:
-        reason = f"{limit} passed, and its step could not be interrupted: its worker was replaced"
-        fail(folder, cell, {**names_of(config, cell), "start": start}, reason, _stacks())
-        os._exit(1)
-
+    config = run.config
+    tune.report({"node": ray.get_runtime_context().get_node_id()})
     try:
-        with limited_threads(config.run.threads):
-            row = run_cell(config, cell, folder, tell, hopeless)
+        folder = settle(run)
+        cell = next(cell for cell in expand(config) if cell.id == cell_id)
+        with cell_folder(run, folder, cell) as sending:
+            left = folder.result(cell)
+            if left is not None and left.get("start") == run.start:
+                tune.report({"row": left})
+                return
+            last = time.monotonic()
+
+            def tell(trial: Any) -> None:
+                nonlocal last
+                sending.checkpoint()
+                if time.monotonic() - last >= REPORT_SECONDS:
+                    last = time.monotonic()
+                    tune.report({"evaluations": int(trial.meter["evaluations"]), "incumbent": trial.incumbent})
+
+            def hopeless(limit: str) -> None:
+                reason = f"{limit} passed, and its step could not be interrupted: its worker was replaced"
+                fail(folder, cell, {**names_of(config, cell), "start": run.start}, reason, _stacks())
+                sending.everything()
+                os._exit(1)
+
+            with limited_threads(config.run.threads), workers_on(run, cell) as workers:
+                row = run_cell(config, cell, folder, tell, hopeless, workers, sending.checkpoint)
+            sending.everything()
     except OperationError as error:
         tune.report({"fatal": str(error)})
     else:
@@ -141,33 +169,3 @@ def _stacks() -> str:
     """Where every thread of this process is."""
     frames = sys._current_frames().items()
     return "\n".join(f"thread {thread}\n{''.join(traceback.format_stack(frame))}" for thread, frame in frames)
-
-
-def _driver_callback(base: Any, cells: dict[str, Cell], observer: Observer) -> Any:
-    class DriverCallback(base):  # type: ignore[misc]
-        """Passes what trials report on to the observer; keeps what a worker said when it could not write."""
-
-        cells: dict[str, Cell]
-        observer: Observer
-        finished: set[str]
-        fatal: str | None = None
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {"fatal": self.fatal}  # Tune pickles callbacks; terminals and MLflow clients stay in the driver
-
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.observer.progress(self.cells[trial.config["cell"]], 0, None)
-
-        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-            cell = self.cells[trial.config["cell"]]
-            if "fatal" in result:
-                self.fatal = result["fatal"]
-            elif "row" in result:
-                self.finished.add(cell.id)
-                self.observer.finish(cell, result["row"])
-            elif "evaluations" in result:
-                self.observer.progress(cell, result["evaluations"], result["incumbent"])
-
-    callback = DriverCallback()
-    callback.cells, callback.observer, callback.finished = cells, observer, set()
-    return callback

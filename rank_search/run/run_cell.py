@@ -16,6 +16,7 @@ from rank_search.isolation import isolated
 from rank_search.memory import release_memory
 from rank_search.records.schema import (
     CHECKPOINT_FILE,
+    FINETUNE_FILE,
     PLAN_FILE,
     RESULT_FILE,
     TRACEBACK_FILE,
@@ -27,9 +28,11 @@ from rank_search.records.steps import UNMEASURED, write_steps
 from rank_search.records.trace import write_trace
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
+from rank_search.run.finalists import best_plans, finetune_best
 from rank_search.run.folder import RunFolder
 from rank_search.run.shared_task import left_alone, shared
-from rank_search.searching import SearchResult, Trial, make_searcher, run_search
+from rank_search.searching import SearchResult, Trial, Workers, make_searcher, run_search
+from rank_search.searching.search import make_evaluator
 from rank_search.space import save
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
@@ -42,6 +45,8 @@ def run_cell(
     folder: RunFolder,
     callback: Callable[[Trial], None] = lambda trial: None,
     hopeless: Callable[[str], None] | None = None,
+    workers: Workers | None = None,
+    kept_some: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Runs a cell, or goes on from its checkpoint; leaves its folder complete.
 
@@ -49,6 +54,8 @@ def run_cell(
         config, cell, folder: what to run and where.
         callback: hears of every trial.
         hopeless: of the search's meter (see :class:`Meter`).
+        workers: who evaluates the plans of the search; this process if None.
+        kept_some: called when the fine-tune has written a checkpoint.
 
     Returns:
         The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed,
@@ -62,7 +69,7 @@ def run_cell(
     row = names_of(config, cell)
     try:
         with isolated(cell.seed):
-            row |= {"status": "done", **_run(config, cell, folder, callback, hopeless)}
+            row |= {"status": "done", **_run(config, cell, folder, callback, hopeless, workers, kept_some)}
     except (StorageError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the user's searcher, network or plug-in, out of memory: the other cells go on
@@ -73,6 +80,8 @@ def run_cell(
     finally:
         release_memory()
     write_json(place / RESULT_FILE, row)
+    for file in place.glob(f"{FINETUNE_FILE}*"):
+        file.unlink(missing_ok=True)
     return row
 
 
@@ -109,6 +118,8 @@ def _run(
     folder: RunFolder,
     callback: Callable[[Trial], None],
     hopeless: Callable[[str], None] | None,
+    workers: Workers | None,
+    kept_some: Callable[[], None],
 ) -> dict[str, Any]:
     prepared, place = shared(config, cell, folder), folder.cell(cell)
     base, dense = prepared.task, prepared.dense
@@ -117,33 +128,33 @@ def _run(
     searching.meter.hopeless = hopeless
     with left_alone(config, cell, folder):
         searcher = make_searcher(searching, cell.searcher.name, cell.seed, **copy.deepcopy(cell.searcher.options))
-        result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel)
+        evaluator = make_evaluator(searching, searcher, workers, cell.searcher.fidelity)
+        result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel, evaluator)
     write_steps(place, result.trials, dense["cost"], [*dense["validation"]])
     write_trace(place, result.trials)
 
     common = base.under(cell.budget, cell.seed)
-    before = common.validate(common.compress(result.plan, result.trained))
     started = time.perf_counter()
-    tuned = common.finetune(result.plan, _epochs_left(config, cell, common, result), result.trained)
+    epochs, file = _epochs_each(config, cell, common, result), place / FINETUNE_FILE
+    best = finetune_best(common, result, cell.searcher.top_k, epochs, file, kept_some)
     finetune_seconds = time.perf_counter() - started
-    after = common.validate(tuned)
     test = None
     if prepared.test is not None:
         assert common.data is not None
-        test = validate(tuned, common.data, prepared.test, common.objective, common.model).measures
-    common.admit(result.plan)
-    save(tuned, place)
-    write_text(place / PLAN_FILE, result.plan.to_json())  # the same plan, with its dense layers spelled out
-    latency, dense_latency = common.latencies([tuned, common.model])
+        test = validate(best.network, common.data, prepared.test, common.objective, common.model).measures
+    cost = common.admit(best.plan)
+    save(best.network, place)
+    write_text(place / PLAN_FILE, best.plan.to_json())  # the same plan, with its dense layers spelled out
+    latency, dense_latency = common.latencies([best.network, common.model])
     return {
         "reason": result.gave_up,
         "remarks": "; ".join(result.remarks) or None,
-        **kept(result.cost, dense["cost"]),
+        **kept(cost, dense["cost"]),
         "latency_ms": round(latency, 4),
         "dense_latency_ms": round(dense_latency, 4),
-        **_measured(before.measures, after.measures, test, dense["validation"], dense["test"]),
-        "weight_error": common.weight_error(result.plan),
-        "score": result.score,
+        **_measured(best.before.measures, best.after.measures, test, dense["validation"], dense["test"]),
+        "weight_error": common.weight_error(best.plan),
+        "score": best.score,
         "lower_bound": result.lower_bound,
         **_spent(result),
         "finetune_samples": common.meter.samples_trained,
@@ -178,9 +189,10 @@ def _limits(config: Config, cell: Cell, task: Task) -> Limits:
     return replace(limits, samples_trained=min(most, limits.samples_trained or most))
 
 
-def _epochs_left(config: Config, cell: Cell, task: Task, result: SearchResult) -> int:
-    """Epochs of the fine-tune: with equal training, without those that the search has trained for."""
+def _epochs_each(config: Config, cell: Cell, task: Task, result: SearchResult) -> int:
+    """Epochs of each fine-tune: with equal training they share those that the search has not trained for."""
     epochs = task.recipe.epochs
     if not config.tasks[cell.task].equal_training or task.data is None:
         return epochs
-    return max(0, epochs - math.ceil(result.meter["samples_trained"] / len(task.data.train)))
+    left = max(0, epochs - math.ceil(result.meter["samples_trained"] / len(task.data.train)))
+    return left // len(best_plans(result, cell.searcher.top_k))

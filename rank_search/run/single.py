@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,27 @@ from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
-from rank_search.run.lock import contents, forget_lock, only_writer
+from rank_search.run.lock import contents, only_writer
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
 
+UNFINISHED = ".unfinished"
+"""The run folder of a search under way, inside of the folder of its answer."""
+
 
 def run_single(
-    config: Config, task: str | None, searcher: str, budget: str, seed: int, output: str | Path
+    config: Config,
+    task: str | None,
+    searcher: str,
+    budget: str,
+    seed: int,
+    output: str | Path,
+    resume: bool = False,
+    workers: int | None = None,
+    parallel: int | None = None,
 ) -> dict[str, Any]:
-    """Searches, fine-tunes, and moves the finished folder to ``output``.
+    """Searches, fine-tunes, and leaves the compressed network in ``output``.
 
     Args:
         config: where the task, its limits and options come from; an arm of the config may be named by its label.
@@ -34,22 +45,26 @@ def run_single(
         budget: such as ``macs=0.3``.
         seed: of the search and the fine-tune.
         output: a folder that is new or empty.
+        resume: go on with the search that was interrupted there.
+        workers: processes that evaluate plans; the arm's unless told.
+        parallel: plans in flight at once; the arm's, or as many as workers, unless told.
 
     Returns:
         The row that a bench would write.
 
     Raises:
-        RankSearchError: if anything is wrong; nothing is left behind.
+        RankSearchError: if anything is wrong; nothing is left behind, unless a search is there to go on with.
+        KeyboardInterrupt: if the user interrupted; what is done stays in the folder, to go on with.
     """
-    target = RunFolder(Path(output).resolve())  # a link stays, what it points to is replaced
-    if not target.is_locked:
-        _check_empty(target.path)
+    target = RunFolder(Path(output).resolve()).path  # a link stays, what it points to is filled
+    if not RunFolder(target).is_locked:
+        _check(target, resume)
     name = task or next(iter(config.tasks))
     if name not in config.tasks:
         raise ConfigError(
             f"there is no task {name!r}{nearest(name, config.tasks)}; it is one of {', '.join(config.tasks)}"
         )
-    arm = next((arm for arm in config.searchers if arm.title == searcher), SearcherConfig(name=searcher))
+    arm = _arm(config, searcher, workers, parallel)
     one = config.model_copy(
         update={
             "tasks": {name: config.tasks[name]},
@@ -61,35 +76,71 @@ def run_single(
     one = with_budgeted_metrics(one)
     check_searchers(one)
     (cell,) = expand(one)
-    with only_writer(target.path):
-        _check_empty(target.path)
-        return _run(one, cell, target.path)
+    with only_writer(target):
+        _check(target, resume)
+        return _run(one, cell, target, resume)
 
 
-def _check_empty(output: Path) -> None:
+def _arm(config: Config, searcher: str, workers: int | None, parallel: int | None) -> SearcherConfig:
+    """The arm of that label, or one of that name, with other workers."""
+    arm = next((arm for arm in config.searchers if arm.title == searcher), SearcherConfig(name=searcher))
+    for name, value in (("workers", workers), ("parallel", parallel)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value} is not allowed: it is a whole number from 1")
+    changed = {"workers": workers or arm.workers, "parallel": parallel or max(arm.parallel, workers or 1)}
+    return arm.model_copy(update=changed)
+
+
+def _check(output: Path, resume: bool) -> None:
+    """Looks whether a search can begin here, or go on."""
     with storage_errors(output):
-        if output.exists() and (not output.is_dir() or contents(output)):
-            raise RunError(f"{output} is not empty: give a new folder with --output")
+        there = output.exists() and (not output.is_dir() or contents(output))
+        unfinished = (output / UNFINISHED).is_dir()
+    if resume and not unfinished:
+        raise RunError(
+            f"there is no search to resume in {output}: leave --resume out, or give its folder with --output"
+        )
+    if unfinished and not resume:
+        raise RunError(f"{output} holds a search that was interrupted: go on with --resume, or give another --output")
+    if there and not resume:
+        raise RunError(f"{output} is not empty: give a new folder with --output")
 
 
-def _run(config: Config, cell: Cell, output: Path) -> dict[str, Any]:
-    """Runs the cell in a folder beside ``output``, which takes its place at the end."""
-    with storage_errors(output):
-        working = tempfile.TemporaryDirectory(dir=output.parent, prefix=".rank-search-")
-    with working:
-        folder = RunFolder(Path(working.name) / "run")
-        folder.create(config)
+def _run(config: Config, cell: Cell, output: Path, resume: bool) -> dict[str, Any]:
+    """Runs the cell in a folder inside of ``output``, whose files take their place at the end."""
+    folder = RunFolder(output / UNFINISHED)
+    try:
+        if resume:
+            folder.reopen(config)
+        else:
+            folder.create(config)
         prepare(config, folder)
-        with limited_threads(config.run.threads):
-            row = run_cell(config, cell, folder)
+        row = _row(config, cell, folder)
         if row["status"] != "done":
             raise OperationError(row["reason"])
-        (folder.cell(cell) / CHECKPOINT_FILE).unlink(missing_ok=True)
         with storage_errors(output):
-            forget_lock(output)
-            output.rmdir()
-            folder.cell(cell).rename(output)
+            for path in folder.cell(cell).iterdir():
+                if path.name != CHECKPOINT_FILE:
+                    path.rename(output / path.name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if not resume:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    shutil.rmtree(folder.path, ignore_errors=True)
     return row
+
+
+def _row(config: Config, cell: Cell, folder: RunFolder) -> dict[str, Any]:
+    """Runs the cell in this process, its evaluations where the workers are."""
+    if cell.searcher.workers == 1:
+        with limited_threads(config.run.threads):
+            return run_cell(config, cell, folder)
+    from rank_search.run.search_workers import joined_workers
+
+    with joined_workers(config, cell, folder) as workers, limited_threads(config.run.threads):
+        return run_cell(config, cell, folder, workers=workers)
 
 
 def parse_budget(text: str) -> Budget:

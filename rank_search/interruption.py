@@ -1,0 +1,38 @@
+"""Being told to stop: Ctrl-C, and the SIGTERM of a queue system, which is the same with another exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+def exit_code(interruption: KeyboardInterrupt) -> int:
+    """What a shell says of a program that was stopped so."""
+    return TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises :class:`Terminated` in the main thread; a second one, while it clears up, is not heard."""
+    heard = False
+
+    def raise_it(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if heard:
+            return None
+        heard = True
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, raise_it)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,88 @@
+"""What the driver hears from Ray Tune: steps and rows for its observers, and who was lost."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rank_search.run.cells import Cell
+from rank_search.run.folder import RunFolder
+from rank_search.run.observer import Observer
+from rank_search.run.parcel import unpack
+from rank_search.run.relay import ByStorage, Relay
+
+LOG = logging.getLogger("rank_search")
+
+
+def driver_callback(
+    base: Any, cells: Mapping[str, Cell], observer: Observer, folder: RunFolder, relay: Relay | None
+) -> Any:
+    """A callback of Ray Tune.
+
+    Args:
+        base: Ray Tune's class.
+        cells: by their id.
+        observer: hears of steps and rows.
+        folder: where files that came over a storage are put.
+        relay: of the run.
+    """
+
+    class DriverCallback(base):  # type: ignore[misc]
+        """Passes what trials report on to the observer; keeps what a worker said when it could not write."""
+
+        fatal: str | None = None
+        cells: Mapping[str, Cell]
+        observer: Observer
+        folder: RunFolder
+        relay: Relay | None
+        finished: set[str]
+        nodes: dict[str, str]
+        losses: Counter[str]
+        said: set[str]
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {"fatal": self.fatal}  # Tune pickles callbacks; terminals and MLflow clients stay in the driver
+
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.observer.progress(self.cells[trial.config["cell"]], 0, None)
+
+        def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+            cell = self.cells[trial.config["cell"]]
+            if "node" in result:
+                self.nodes[cell.id] = result["node"]
+            elif "fatal" in result:
+                self.fatal = result["fatal"]
+            elif "row" in result:
+                if isinstance(self.relay, ByStorage) and self.folder.result(cell) is None:
+                    unpack(self.relay.fetch(cell.folder), self.folder.cell(cell))
+                self.finished.add(cell.id)
+                self.observer.finish(cell, result["row"])
+            elif "evaluations" in result:
+                self.observer.progress(cell, result["evaluations"], result["incumbent"])
+
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            """A worker was lost, and its cell starts again: a line; one for all cells of a lost node."""
+            cell = self.cells[trial.config["cell"]]
+            self.losses[cell.id] += 1
+            node = self.nodes.get(cell.id)
+            address = _lost_address(node)
+            if address is None:
+                LOG.warning("A worker was lost: %s goes on elsewhere (%d).", cell.id, self.losses[cell.id])
+            elif node not in self.said:
+                self.said.add(str(node))
+                LOG.warning("The node %s was lost: its cells go on elsewhere.", address)
+
+    callback = DriverCallback()
+    callback.cells, callback.observer, callback.folder, callback.relay = cells, observer, folder, relay
+    callback.finished, callback.nodes, callback.losses, callback.said = set(), {}, Counter(), set()
+    return callback
+
+
+def _lost_address(node: str | None) -> str | None:
+    """The address of a node that is gone; None if it is there."""
+    import ray
+
+    found = next((known for known in ray.nodes() if known["NodeID"] == node), None)
+    return None if found is None or found["Alive"] else str(found["NodeManagerAddress"])

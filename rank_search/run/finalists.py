@@ -1,0 +1,66 @@
+"""The last step of a cell: the best plans of its search are fine-tuned, and the best network is the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from rank_search.searching import SearchResult
+from rank_search.space import RankPlan
+from rank_search.task import Evaluation, Task
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """Args:
+    plan: of the network.
+    score: that the search gave it.
+    before, after: measures on the whole validation set before and after the fine-tune.
+    network: after it.
+    """
+
+    plan: RankPlan
+    score: float | None
+    before: Evaluation
+    after: Evaluation
+    network: nn.Module
+
+
+def finetune_best(
+    task: Task, result: SearchResult, top_k: int, epochs: int, file: Path, kept: Callable[[], None]
+) -> Finalist:
+    """Fine-tunes the best plans of a search; the answer has the lowest validation loss after it.
+
+    Args:
+        task: charged with all of it.
+        result: of the search; what it has trained is where the fine-tunes begin.
+        top_k: how many plans.
+        epochs: of each.
+        file: of the first one's checkpoint; the others are beside it.
+        kept: called when a checkpoint is written.
+
+    Raises:
+        OverBudgetError, DataError, EvaluationError, StorageError
+    """
+    best: Finalist | None = None
+    for place, (plan, score) in enumerate(best_plans(result, top_k)):
+        before = task.validate(task.compress(plan, result.trained))
+        checkpoint = file if place == 0 else file.with_name(f"{file.name}.{place}")
+        network = task.finetune(plan, epochs, result.trained, checkpoint, kept)
+        found = Finalist(plan, score, before, task.validate(network), network)
+        if best is None or found.after.score < best.after.score:
+            best = found
+    assert best is not None
+    return best
+
+
+def best_plans(result: SearchResult, count: int) -> list[tuple[RankPlan, float | None]]:
+    """The answer of a search, then the next best plans that it has scored, each with its score; no plan twice."""
+    scored = [(trial.score, trial.number, trial.plan) for trial in result.trials if trial.score is not None]
+    found: dict[RankPlan, float | None] = {result.plan: result.score}
+    for score, _, plan in sorted(scored, key=lambda entry: entry[:2]):
+        found.setdefault(plan, score)
+    return list(found.items())[:count]
