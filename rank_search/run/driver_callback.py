@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from rank_search.run.cells import Cell
 from rank_search.run.folder import RunFolder
+from rank_search.run.losses import Losses
 from rank_search.run.observer import Observer
 from rank_search.run.parcel import unpack
 from rank_search.run.relay import ByStorage, Relay
-
-LOG = logging.getLogger("rank_search")
 
 
 def driver_callback(
@@ -39,8 +36,7 @@ def driver_callback(
         relay: Relay | None
         finished: set[str]
         nodes: dict[str, str]
-        losses: Counter[str]
-        said: set[str]
+        losses: Losses
 
         def __getstate__(self) -> dict[str, Any]:
             return {"fatal": self.fatal}  # Tune pickles callbacks; terminals and MLflow clients stay in the driver
@@ -63,26 +59,13 @@ def driver_callback(
                 self.observer.progress(cell, result["evaluations"], result["incumbent"])
 
         def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            """A worker was lost, and its cell starts again: a line; one for all cells of a lost node."""
             cell = self.cells[trial.config["cell"]]
-            self.losses[cell.id] += 1
-            node = self.nodes.get(cell.id)
-            address = _lost_address(node)
-            if address is None:
-                LOG.warning("A worker was lost: %s goes on elsewhere (%d).", cell.id, self.losses[cell.id])
-            elif node not in self.said:
-                self.said.add(str(node))
-                LOG.warning("The node %s was lost: its cells go on elsewhere.", address)
+            self.losses.add(cell.id, self.nodes.get(cell.id))
+
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            self.losses.say()
 
     callback = DriverCallback()
     callback.cells, callback.observer, callback.folder, callback.relay = cells, observer, folder, relay
-    callback.finished, callback.nodes, callback.losses, callback.said = set(), {}, Counter(), set()
+    callback.finished, callback.nodes, callback.losses = set(), {}, Losses()
     return callback
-
-
-def _lost_address(node: str | None) -> str | None:
-    """The address of a node that is gone; None if it is there."""
-    import ray
-
-    found = next((known for known in ray.nodes() if known["NodeID"] == node), None)
-    return None if found is None or found["Alive"] else str(found["NodeManagerAddress"])

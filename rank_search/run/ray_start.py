@@ -31,9 +31,10 @@ def connected(settings: RunConfig, cpus: float) -> Iterator[Any]:
     Raises:
         RunError: if it cannot be started, or there is none at the address.
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a lost node is said by us, in a line
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")  # a lost node is said by us, in a line
     import ray
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield ray
         return

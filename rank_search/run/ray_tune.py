@@ -102,6 +102,7 @@ def _run_trials(
     except tune.TuneError as error:
         raise RunError(f"Ray Tune failed: {line_of(error)}; finished cells are kept: use --resume") from error
     finally:
+        callback.losses.say(at_last=True)
         shutil.rmtree(storage, ignore_errors=True)
     if callback.fatal is not None:
         raise StorageError(callback.fatal)

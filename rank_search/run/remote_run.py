@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from rank_search.errors import RunError
 from rank_search.run.config import Config
@@ -92,33 +92,40 @@ def _relay(ray: Any, config: Config, folder: RunFolder) -> Relay:
     return ByRay(desk.remote(str(folder.path / "cells")))
 
 
+class _Node(NamedTuple):
+    id: str
+    address: str
+
+
 def _look_at_nodes(ray: Any, run: RemoteRun) -> None:
     """Asks every node that can run anything what it would run with."""
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    asked: dict[Any, str] = {}
-    for node in ray.nodes():
-        if node["Alive"] and (node["Resources"].get("CPU") or node["Resources"].get("GPU")):
-            strategy = affinity(node["NodeID"], soft=False)
+    asked: dict[Any, _Node] = {}
+    for found in ray.nodes():
+        if found["Alive"] and (found["Resources"].get("CPU") or found["Resources"].get("GPU")):
+            node = _Node(str(found["NodeID"]), str(found["NodeManagerAddress"]))
+            strategy = affinity(node.id, soft=False)
             look = ray.remote(num_cpus=0, max_retries=1, scheduling_strategy=strategy)(_looking())
-            asked[look.remote(run.versions, run.code.modules, run.relay)] = str(node["NodeManagerAddress"])
+            asked[look.remote(run.versions, run.relay)] = node
     waiting = list(asked)
     while waiting:
         ready, waiting = ray.wait(waiting, timeout=NODE_SECONDS)
         if not ready:
-            raise RunError(f"the node {asked[waiting[0]]} of the cluster does not answer in {NODE_SECONDS:g} s")
+            raise RunError(f"the node {asked[waiting[0]].address} of the cluster does not answer in {NODE_SECONDS:g} s")
         (reference,) = ready
         try:
             problem = ray.get(reference)
         except ray.exceptions.RayError as error:
-            problem = f"cannot run anything: {line_of(error)}"
+            alive = {str(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
+            problem = f"cannot run anything: {line_of(error)}" if asked[reference].id in alive else None
         if problem is not None:
-            raise RunError(f"the node {asked[reference]} of the cluster {problem}")
+            raise RunError(f"the node {asked[reference].address} of the cluster {problem}")
 
 
 def _looking() -> Callable[..., str | None]:
     """What is run on a node; a function inside of a function travels whole, also to where rank-search is not there."""
 
-    def look(expected: dict[str, str], modules: dict[str, str], relay: Any) -> str | None:
+    def look(expected: dict[str, str], relay: Any) -> str | None:
         try:
             from rank_search.run.remote_run import problem_here
         except ImportError as error:
