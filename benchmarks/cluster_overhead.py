@@ -70,7 +70,9 @@ def _bench(config: Mapping[str, Any], in_process: bool) -> tuple[float, int]:
 def cells() -> None:
     alone, count = _bench({**CELLS, "seeds": list(range(40))}, in_process=True)
     together, _ = _bench({**CELLS, "seeds": list(range(40))}, in_process=False)
-    _say("cells", {"cell_seconds": alone / count, "wall": together, "ideal": alone / 2, "ratio": together / (alone / 2)})
+    _say(
+        "cells", {"cell_seconds": alone / count, "wall": together, "ideal": alone / 2, "ratio": together / (alone / 2)}
+    )
 
 
 def _resnet_task(samples: int) -> rs.Task:
@@ -82,7 +84,10 @@ def _resnet_task(samples: int) -> rs.Task:
     inputs, targets = images.repeat(1, 3, 1, 1), torch.tensor(digits.target)
     torch.manual_seed(0)
     model = rs.load_model("cifar_resnet20").eval()
-    data = rs.TensorData(rs.TensorSet(inputs[:256], targets[:256]), rs.TensorSet(inputs[256 : 256 + samples], targets[256 : 256 + samples]))
+    data = rs.TensorData(
+        rs.TensorSet(inputs[:256], targets[:256]),
+        rs.TensorSet(inputs[256 : 256 + samples], targets[256 : 256 + samples]),
+    )
     space = rs.RankSpace.from_model(model, inputs[:1], ["tucker2"])
     space.relative_errors()
     return rs.Task(model, space, rs.Budget(macs=0.5), data)

@@ -11,7 +11,7 @@ from rank_search import cli
 from rank_search.errors import ConfigError
 
 COMMANDS = "the commands are: list, inspect, search, bench, record, report"
-BENCH = "its options are: --output, --resume, --in-process, --set, --help"
+BENCH = "its options are: --output, --resume, --in-process, --ray-address, --set, --help"
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:

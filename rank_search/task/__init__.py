@@ -15,7 +15,7 @@ from rank_search.task.objectives.objective import Objective
 from rank_search.task.oracles import Oracles
 from rank_search.task.recipe import Recipe
 from rank_search.task.task import Task
-from rank_search.task.training import train
+from rank_search.task.training import Training, train
 
 __all__ = [
     "Batch",
@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "TensorData",
     "TensorSet",
+    "Training",
     "load_data",
     "load_model",
     "register_objective",

@@ -74,7 +74,7 @@ def test_any_key_can_be_set() -> None:
         ("searchers=[]", "searchers"),
         ("name=a/b", "name"),
         ("limits={}", "at least one limit"),
-        ("run.workers=0", "greater than or equal to 1"),
+        ("run.workers=0", "whole number from 1"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(setting: str, says: str) -> None:
