@@ -11,6 +11,7 @@ Two idle cores; about 5, 4, 2 and 5 minutes. Everything is real work of the prod
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import rank_search as rs
@@ -84,10 +86,9 @@ def _resnet_task(samples: int) -> rs.Task:
     inputs, targets = images.repeat(1, 3, 1, 1), torch.tensor(digits.target)
     torch.manual_seed(0)
     model = rs.load_model("cifar_resnet20").eval()
-    data = rs.TensorData(
-        rs.TensorSet(inputs[:256], targets[:256]),
-        rs.TensorSet(inputs[256 : 256 + samples], targets[256 : 256 + samples]),
-    )
+    train, validation = slice(0, 256), slice(256, 256 + samples)
+    sets = [rs.TensorSet(inputs[part], targets[part]) for part in (train, validation)]
+    data = rs.TensorData(*sets)
     space = rs.RankSpace.from_model(model, inputs[:1], ["tucker2"])
     space.relative_errors()
     return rs.Task(model, space, rs.Budget(macs=0.5), data)
@@ -117,7 +118,7 @@ def transport() -> None:
         actors = _searched(task, 2, count) / count
         started = time.perf_counter()
         for _ in range(8):
-            task.evaluate(task.space.random_plan(__import__("numpy").random.default_rng(0), task.budget))
+            task.evaluate(task.space.random_plan(np.random.default_rng(0), task.budget))
         work = (time.perf_counter() - started) / 8
         trials = _by_tune(ray, task, count) / count
     _say("transport", {"work": work, "actors": actors, "tune_trials": trials, "ratio": trials / actors})
@@ -125,9 +126,6 @@ def transport() -> None:
 
 def _by_tune(ray: Any, task: rs.Task, count: int) -> float:
     """The same evaluations as Ray Tune trials that share two actors."""
-    import os
-
-    import numpy as np
     from ray import tune
 
     from rank_search.run.ray_tune import ENVIRONMENT

@@ -91,7 +91,11 @@ def test_the_page_names_all_that_is_public_with_its_real_signatures() -> None:
         ("| `plan_of(model)` |", "| `plan_off(model)` |", "plan_of is missing"),
         ("| `plan_of(model)` |", "| `plan_off(model)` |", "plan_off: nothing public is named plan_off"),
         ("`Oracles.admit(plan)`", "`Oracles.permit(plan)`", "Oracles.permit: "),
-        ("checkpoint, callback, parallel, **options)`", "checkpoint, parallel, **options)`", "search takes ["),
+        (
+            "callback, parallel, workers, fidelity, **options)`",
+            "callback, workers, fidelity, **options)`",
+            "search takes [",
+        ),
         ("`Oracles.weight_error(plan)`", "`Oracles.weight_error`", "Oracles.weight_error has no signature"),
         ("`CovarianceError`", "`MomentsError`", "MomentsError is no error"),
         ("| `DENSE` | the", "| `DENSE` | `BudgetError` | the", "a row has 3 columns"),

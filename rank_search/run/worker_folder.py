@@ -24,7 +24,8 @@ from rank_search.run.relay import Relay
 from rank_search.run.remote_run import RemoteRun
 from rank_search.run.user_code import install
 
-SEND_SECONDS = 2.0  # between two checkpoints of a cell that are sent: what is lost with a node at most
+SEND_SECONDS = 2.0  # between two checkpoints of a cell that are sent: what is lost with a node at most,
+SEND_SHARE = 0.02  # unless sending takes more than this share of the time, as with very many cells
 
 
 def settle(run: RemoteRun) -> RunFolder:
@@ -63,14 +64,16 @@ class Sending:
 
     def __init__(self, relay: Relay | None, folder: RunFolder, cell: Cell) -> None:
         self._relay, self._cell, self._place = relay, cell, folder.cell(cell)
-        self._last = time.monotonic()
+        self._next = time.monotonic() + SEND_SECONDS
 
     def checkpoint(self) -> None:
         """Sends the cell's checkpoints, if the last ones are some seconds old."""
-        if self._relay is not None and time.monotonic() - self._last >= SEND_SECONDS:
+        started = time.monotonic()
+        if self._relay is not None and started >= self._next:
             trained = (file.name for file in self._place.glob(f"{FINETUNE_FILE}*"))
             self._relay.send(self._cell.folder, packed(self._place, (CHECKPOINT_FILE, *trained)))
-            self._last = time.monotonic()
+            ended = time.monotonic()
+            self._next = ended + max(SEND_SECONDS, (ended - started) / SEND_SHARE)
 
     def everything(self) -> None:
         """Sends all files of the cell, its row last."""

@@ -248,7 +248,7 @@ def test_an_address_without_a_ray_is_one_line(place: Path, config: Callable[...,
 
 
 def test_sigterm_ends_a_search_that_goes_on_with_resume(place: Path, config: Callable[..., Path]) -> None:
-    arm = ["search", str(config()), "--searcher", "spread:Spread", "--budget", "macs=0.5"]
+    arm = ["search", str(config()), "--searcher", "Spread", "--budget", "macs=0.5"]
     whole, stopped = place / "whole", place / "stopped"
     finish(start(place, *arm, "--output", str(whole)))
     process = start(place, *arm, "--output", str(stopped))

@@ -1,4 +1,4 @@
-"""Jobs for queue systems: the SLURM script with stand-ins for its commands, the KubeRay job as the operator reads it."""
+"""Jobs for queue systems: the SLURM script with stand-ins for its commands, the KubeRay job read as YAML."""
 
 from __future__ import annotations
 
