@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from rank_search.errors import OperationError, RunError, StorageError
+from rank_search.errors import OperationError, RankSearchError, RunError, StorageError, told
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config
 from rank_search.run.driver_callback import driver_callback
@@ -27,6 +27,7 @@ from rank_search.run.remote_run import RemoteRun, remote_run
 from rank_search.run.resources import at_once, check_room, cpus_of_this_machine, of_process
 from rank_search.run.run_cell import fail, names_of, run_cell
 from rank_search.run.search_workers import workers_on
+from rank_search.run.shared_task import shared
 from rank_search.run.worker_folder import cell_folder, settle
 
 REPORT_SECONDS = 1.0  # a step may take milliseconds; a report to the driver takes some, too
@@ -137,6 +138,7 @@ def _run_trial(cell_id: str, run: RemoteRun) -> None:
     try:
         folder = settle(run)
         cell = next(cell for cell in expand(config) if cell.id == cell_id)
+        _load(config, cell, folder)
         with cell_folder(run, folder, cell) as sending:
             left = folder.result(cell)
             if left is not None and left.get("start") == run.start:
@@ -162,8 +164,27 @@ def _run_trial(cell_id: str, run: RemoteRun) -> None:
             sending.everything()
     except OperationError as error:
         tune.report({"fatal": str(error)})
+    except ray.exceptions.RayError:  # what it works with is gone, or it is: another worker goes on
+        raise
+    except Exception as error:
+        tune.report({"fatal": f"a worker failed: {told(error)}"})
     else:
         tune.report({"row": row})
+
+
+def _load(config: Config, cell: Cell, folder: RunFolder) -> None:
+    """Loads the cell's task; the driver could, so what is missing is missing here.
+
+    Raises:
+        RunError: names this node.
+    """
+    try:
+        shared(config, cell, folder)
+    except RankSearchError as error:
+        import ray
+
+        where = ray.util.get_node_ip_address()
+        raise RunError(f"the worker on {where} cannot load the task {cell.task!r}: {error}") from None
 
 
 def _stacks() -> str:
