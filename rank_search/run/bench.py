@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rank_search.errors import InfeasibleBudgetError, InvalidInputError, OperationError, RankSearchError
+from rank_search.errors import InfeasibleBudgetError, InvalidInputError, OperationError, RankSearchError, RunError
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, TaskConfig
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import only_writer
 from rank_search.run.observer import Observer, Observers
 from rank_search.run.prepare import prepare_task
+from rank_search.run.ray_start import look_for
 from rank_search.run.threads import limited_threads
 from rank_search.run.tracking import make_tracking
 from rank_search.searching import AskTellSearcher, searchers
@@ -51,6 +52,8 @@ def bench(
         folder.check_run()
     elif not folder.is_locked:
         folder.check_new()
+    if config.run.ray_address is not None and not in_process:
+        look_for(config.run.ray_address)
     tracking = make_tracking(config, folder)
     with only_writer(folder.path):
         if resume:
@@ -63,13 +66,13 @@ def bench(
             except BaseException:
                 folder.remove()
                 raise
-        _run(
-            config,
-            cells,
-            folder,
-            Observers(_ResultsWriter(folder, cells), tracking, observer or Observer()),
-            in_process,
-        )
+        watching = Observers(_ResultsWriter(folder, cells), tracking, observer or Observer())
+        try:
+            _run(config, cells, folder, watching, in_process)
+        except RunError:
+            if not resume and not folder.begun:
+                folder.remove()
+            raise
     return folder.path
 
 

@@ -140,6 +140,11 @@ class RunFolder:
         """The run's own identifier, by which MLflow finds it again."""
         return str(read_json(self.path / RUN_FILE)["id"])
 
+    @property
+    def begun(self) -> bool:
+        """Whether any cell has begun."""
+        return (self.path / "cells").exists()
+
     def task(self, name: str) -> Path:
         return self.path / "tasks" / name
 

@@ -49,7 +49,7 @@ def _start(ray: Any, settings: RunConfig, cpus: float) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if settings.ray_address is not None:
-            _look_for(settings.ray_address)
+            look_for(settings.ray_address)
             ray.init(address=settings.ray_address, **quiet)
         else:
             ray.init(address="local", num_cpus=math.ceil(cpus), include_dashboard=False, **quiet)
@@ -62,7 +62,7 @@ def _start(ray: Any, settings: RunConfig, cpus: float) -> None:
         ) from error
 
 
-def _look_for(address: str) -> None:
+def look_for(address: str) -> None:
     """Looks whether a Ray cluster answers there: ``ray.init`` itself would wait for ever.
 
     Raises:

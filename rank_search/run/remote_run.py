@@ -101,12 +101,13 @@ def _look_at_nodes(ray: Any, run: RemoteRun) -> None:
     """Asks every node that can run anything what it would run with."""
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     asked: dict[Any, _Node] = {}
+    storage = (run.config.run.storage, run.id)  # plain values: nothing of ours is there for sure
     for found in ray.nodes():
         if found["Alive"] and (found["Resources"].get("CPU") or found["Resources"].get("GPU")):
             node = _Node(str(found["NodeID"]), str(found["NodeManagerAddress"]))
             strategy = affinity(node.id, soft=False)
             look = ray.remote(num_cpus=0, max_retries=1, scheduling_strategy=strategy)(_looking())
-            asked[look.remote(run.versions, run.relay)] = node
+            asked[look.remote(run.versions, storage)] = node
     waiting = list(asked)
     while waiting:
         ready, waiting = ray.wait(waiting, timeout=NODE_SECONDS)
@@ -125,7 +126,7 @@ def _look_at_nodes(ray: Any, run: RemoteRun) -> None:
 def _looking() -> Callable[..., str | None]:
     """What is run on a node; a function inside of a function travels whole, also to where rank-search is not there."""
 
-    def look(expected: dict[str, str], relay: Any) -> str | None:
+    def look(expected: dict[str, str], storage: tuple[str | None, str]) -> str | None:
         try:
             from rank_search.run.remote_run import problem_here
         except ImportError as error:
@@ -133,19 +134,19 @@ def _looking() -> Callable[..., str | None]:
                 f"cannot import rank-search ({error}): install rank-search {expected['rank-search']} there, in the "
                 "Python that its Ray was started with"
             )
-        return problem_here(expected, relay)
+        return problem_here(expected, *storage)
 
     look.__module__ = "__main__"  # else it would be looked for by name
     return look
 
 
-def problem_here(expected: Mapping[str, str], relay: Relay | None) -> str | None:
+def problem_here(expected: Mapping[str, str], storage: str | None, run: str) -> str | None:
     """What keeps this process from being a worker, in words that follow "the node ..."."""
     found = versions()
     different = [name for name in expected if found[name] != expected[name]]
     if different:
         said = ", ".join(f"{name} {found[name]} (here {expected[name]})" for name in different)
         return f"has {said}: results would differ; install the same versions"
-    if isinstance(relay, ByStorage) and not relay.seen():
+    if storage is not None and not ByStorage(storage, run).seen():
         return "does not see the storage that run.storage names: give a URI that all nodes share"
     return None

@@ -17,6 +17,7 @@ from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import contents, only_writer
+from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
@@ -65,6 +66,8 @@ def run_single(
             f"there is no task {name!r}{nearest(name, config.tasks)}; it is one of {', '.join(config.tasks)}"
         )
     arm = _arm(config, searcher, workers, parallel)
+    if config.run.ray_address is not None and arm.workers > 1:
+        look_for(config.run.ray_address)
     one = config.model_copy(
         update={
             "tasks": {name: config.tasks[name]},

@@ -192,11 +192,7 @@ def test_one_search_on_a_cluster_finds_the_bytes_of_one_process(
     ("settings", "said"),
     [
         (["run.cpus=2"], "needs 2 CPU"),
-        (["run.gpus=0.5"], "0.5 GPU"),
-        (["run.resources={tpu: 1}"], "1 tpu"),
-        (["searchers.0.workers=7", "searchers.0.parallel=7"], "7 times"),
         (["run.storage=file:///proc/nowhere"], "run.storage"),
-        (["run.storage=nonsense"], "run.storage"),
     ],
 )
 def test_what_the_cluster_lacks_is_one_line(
@@ -209,12 +205,10 @@ def test_what_the_cluster_lacks_is_one_line(
     assert lines[-1].startswith("error: ")
     assert said in lines[-1]
     assert not any("Traceback" in line for line in lines)
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+    assert not folder.exists()
 
 
-def test_a_node_without_the_package_and_another_version_of_a_module_are_one_line(
+def test_a_node_without_the_package_is_one_line(
     cluster: Any, place: Path, config: Callable[..., Path], tmp_path: Path
 ) -> None:
     without = tmp_path / "without"
@@ -245,6 +239,7 @@ def test_an_address_without_a_ray_is_one_line(place: Path, config: Callable[...,
             lines = finish(start(place, *words), 2).strip().splitlines()
             assert lines[-1].startswith("error: ")
             assert address in lines[-1]
+            assert not (place / "nobody").exists()
 
 
 def test_sigterm_ends_a_search_that_goes_on_with_resume(place: Path, config: Callable[..., Path]) -> None:
