@@ -37,11 +37,14 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> Server:
-        """Starts it.
+        """Starts it, unless it runs.
 
         Args:
             wait: until it answers.
         """
+        if self._process is not None:
+            self.wait()
+            return self
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
