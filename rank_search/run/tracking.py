@@ -1,51 +1,39 @@
 """MLflow: one parent run for a bench, a child run per cell, found by tag before they are made, none left RUNNING.
 
-Everything goes through the driver's client to ONE absolute URI. Tracking never loses a result and never holds a run up:
-what MLflow refuses while cells run is said once and tried again when the run ends or is resumed, from the files in the
-run folder.
+Everything goes through the driver's client to ONE absolute URI, in one thread beside the bench. Tracking never loses a
+result and never holds a run up: while nobody answers, what is to be logged waits in a queue; what is left at the end is
+said, and logged by a resume, from the files in the run folder.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from rank_search.errors import TrackingError
-from rank_search.records.schema import (
-    CONFIG_FILE,
-    PLAN_FILE,
-    RESULT_FILE,
-    RESULTS_FILE,
-    STEPS_FILE,
-    TRACE_FILE,
-    WEIGHTS_FILE,
-)
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
 from rank_search.run.tracking_database import (
-    PATIENCE,
     check_database,
     database_path,
     database_uri,
     first_line,
+    import_mlflow,
     open_client,
     open_own_client,
 )
-from rank_search.run.tracking_experiment import find_experiment
-from rank_search.run.tracking_metrics import metrics_of
+from rank_search.run.tracking_outage import is_outage
+from rank_search.run.tracking_queue import JobQueue, Refusal
+from rank_search.run.tracking_runs import MlflowRuns
 
-RUN_TAG, CELL_TAG = "rank_search.run", "rank_search.cell"
-PARENT = "bench"
-BATCH = 900  # MLflow takes at most 1000 metrics a call
-LONGEST_PARAM = 6000  # characters
-REST = 60.0  # seconds in which a server that has refused is not asked again
+OPEN, CLOSE = "open", "close"
+START_SECONDS = 30.0  # for the parent, before the first cell: the database of a run is made then
+GRACE = 15.0  # seconds without a success, at the end of a bench
+HASTE = 5.0  # seconds in all, at the end of one that was interrupted
 
 
 def make_tracking(config: Config, folder: RunFolder) -> Observer:
@@ -72,6 +60,10 @@ def make_tracking(config: Config, folder: RunFolder) -> Observer:
 class MlflowTracking(Observer):
     """Mirrors a run folder in MLflow.
 
+    What it hears becomes a job of a queue, one a cell at a time and one each to open and to close the parent: at most
+    two more than there are cells, whatever happens. A server that is away is asked again as long as the run lasts; what
+    it refuses of one cell is tried once more at the end. A database that is lost is left alone until then.
+
     Args:
         config: of the run.
         folder: of the run.
@@ -79,16 +71,15 @@ class MlflowTracking(Observer):
     """
 
     def __init__(self, config: Config, folder: RunFolder, uri: str | None = None) -> None:
-        self._config, self._folder, self._own = config, folder, uri is None
+        self._folder, self._own = folder, uri is None
         self._uri = uri or database_uri(folder.path)
         self._path = database_path(self._uri)
         self._client_: Any = None
-        self._experiment = self._parent = ""
-        self._children: dict[str, str] = {}
+        self._runs = MlflowRuns(config, folder, self._uri, self._client)
+        self._queue = JobQueue(self._judge, self._say_refused, self._say_answered)
         self._cells: list[Cell] = []
-        self._logged: set[str] = set()
-        self._warned = False
-        self._silent_until = -math.inf
+        self._opened: set[str] = set()
+        self._warned = self._warned_of_outage = False
 
     def check(self) -> None:
         """Asks the server or the database for an answer.
@@ -96,8 +87,6 @@ class MlflowTracking(Observer):
         Raises:
             TrackingError: if there is none.
         """
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         try:
             self._client()
         except Exception as error:
@@ -107,144 +96,82 @@ class MlflowTracking(Observer):
             raise TrackingError(f"{what}: {first_line(error)}; {advice}, or run with --set run.tracking=none") from None
 
     def begin(self, cells: Sequence[Cell], finished: Sequence[Cell]) -> None:
+        import_mlflow()  # not in the thread: a search may have begun, whose random numbers and warnings it would change
         self._cells = list(cells)
-        if self._own:
-            self._attempt(self._open_own)
-        self._attempt(self._open_parent)
+        self._queue.put(OPEN, self._open)
         for cell in finished:
-            self._attempt(partial(self._log_cell, cell, again=False))
+            self._queue.put(cell.id, partial(self._runs.log_cell, cell, again=False))
+        self._queue.start()
+        self._queue.wait_for(OPEN, START_SECONDS)
 
     def progress(self, cell: Cell, evaluations: int, incumbent: float | None) -> None:
-        if cell.id not in self._children:
-            self._attempt(partial(self._child, cell))
+        if cell.id not in self._opened:
+            self._opened.add(cell.id)
+            self._queue.put(cell.id, partial(self._runs.open_cell, cell))
 
     def finish(self, cell: Cell, row: Mapping[str, Any]) -> None:
-        self._attempt(partial(self._log_cell, cell, again=True))
+        self._opened.add(cell.id)
+        self._queue.put(cell.id, partial(self._runs.log_cell, cell, again=True))
 
     def end(self, complete: bool) -> None:
-        self._silent_until = -math.inf
-        if not self._parent:
-            self._attempt(self._open_parent)
+        self._runs.ending = True
         for cell in self._cells:
-            if cell.id not in self._logged:
-                self._attempt(partial(self._close_cell, cell))
-        self._attempt(partial(self._close, complete))
+            if cell.id not in self._runs.logged:
+                self._queue.put(cell.id, partial(self._runs.close_cell, cell))
+        self._queue.put(CLOSE, partial(self._runs.close, complete), first=not complete)
+        self._queue.start()
+        drained = self._queue.drain(GRACE) if complete else self._queue.drain(HASTE, HASTE)
+        self._queue.close()
+        if not drained:
+            self._say_missing()
 
-    def _open_own(self) -> None:
-        self._client_ = open_own_client(self._folder.path)
-
-    def _close_cell(self, cell: Cell) -> None:
-        if self._folder.result(cell) is not None:
-            self._log_cell(cell, again=True)
-        elif cell.id in self._children:
-            self._client().set_terminated(self._children[cell.id], "KILLED")
-
-    def _close(self, complete: bool) -> None:
-        self._client().log_artifact(self._parent, str(self._folder.path / RESULTS_FILE))
-        self._client().set_terminated(self._parent, "FINISHED" if complete else "KILLED")
-
-    def _open_parent(self) -> None:
-        client = self._client()
-        self._experiment = find_experiment(client, self._uri, f"rank-search/{self._config.name}", self._folder)
-        self._children = {run.data.tags[CELL_TAG]: run.info.run_id for run in self._search()}
-        self._parent = self._children.pop(PARENT, "")
-        if self._parent:
-            client.update_run(self._parent, "RUNNING")
-            return
-        tags = {RUN_TAG: self._folder.id, CELL_TAG: PARENT, "rank_search.folder": str(self._folder.path)}
-        self._parent = client.create_run(self._experiment, tags=tags, run_name=self._config.name).info.run_id
-        client.log_artifact(self._parent, str(self._folder.path / CONFIG_FILE))
-
-    def _search(self) -> list[Any]:
-        found: list[Any] = []
-        token: str | None = None
-        while True:
-            page = self._client().search_runs(
-                [self._experiment], f"tags.`{RUN_TAG}` = '{self._folder.id}'", max_results=1000, page_token=token
-            )
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
-
-    def _child(self, cell: Cell) -> str:
-        if not self._parent:
-            self._open_parent()
-        if cell.id not in self._children:
-            tags = {RUN_TAG: self._folder.id, CELL_TAG: cell.id, "mlflow.parentRunId": self._parent}
-            run = self._client().create_run(self._experiment, tags=tags, run_name=cell.folder)
-            self._children[cell.id] = run.info.run_id
-            self._log_params(run.info.run_id, cell)
-        return self._children[cell.id]
-
-    def _log_params(self, run_id: str, cell: Cell) -> None:
-        from mlflow.entities import Param
-
-        values = {"task": cell.task, "budget": cell.budget, "searcher": cell.searcher.title, "seed": cell.seed}
-        values |= {f"option.{key}": value for key, value in cell.searcher.options.items()}
-        self._client().log_batch(
-            run_id, params=[Param(key, str(value)[:LONGEST_PARAM]) for key, value in values.items()]
-        )
-
-    def _log_cell(self, cell: Cell, again: bool) -> None:
-        """Logs a cell that has ended, from its files; a cell that an earlier start has logged only if told again."""
-        row = self._folder.result(cell)
-        if row is None:
-            return
-        client, run_id, place = self._client(), self._child(cell), self._folder.cell(cell)
-        if not again and client.get_run(run_id).info.status == "FINISHED":
-            self._logged.add(cell.id)
-            return
-        metrics = metrics_of(row, place)
-        for start in range(0, len(metrics), BATCH):
-            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-        client.set_tag(run_id, "status", row["status"])
-        if row.get("reason"):
-            client.set_tag(run_id, "reason", row["reason"][:5000])
-        for name in (PLAN_FILE, STEPS_FILE, TRACE_FILE, RESULT_FILE, WEIGHTS_FILE):
-            if (place / name).exists():
-                client.log_artifact(run_id, str(place / name))
-        client.set_terminated(run_id, "FINISHED" if row["status"] == "done" else "FAILED")
-        self._logged.add(cell.id)
+    def _open(self) -> None:
+        if self._own and self._client_ is None:
+            self._client_ = open_own_client(self._folder.path)
+        self._runs.open()
 
     def _client(self) -> Any:
         if self._client_ is None:
             self._client_ = open_client(self._uri)
         return self._client_
 
-    def _attempt(self, action: Callable[[], object]) -> None:
-        """Runs an action; MLflow's refusal is said once and loses nothing."""
-        started = time.monotonic()
-        if started < self._silent_until:
-            return
-        try:
-            action()
-        except Exception as error:
-            self._rest(started)
-            if not self._warned:
-                self._warned = True
-                logging.getLogger("rank_search").warning(
-                    "MLflow at %s refused: %s. Results are safe in %s; --resume logs them again.",
-                    self._path or self._uri,
-                    first_line(error),
-                    self._folder.path,
-                )
-
-    def _rest(self, started: float) -> None:
-        """Asks no more, until the end of the run, of a database that is lost; for a while, of a server that is slow.
-
-        Args:
-            started: when it was asked for what it has refused.
-        """
+    def _judge(self, error: Exception) -> Refusal:
+        self._runs.forget()
         if self._path is None:
-            if time.monotonic() - started > PATIENCE:
-                self._silent_until = time.monotonic() + REST
-            return
+            return Refusal.OUTAGE if is_outage(error) else Refusal.OWN
         try:
             if self._client_ is not None:
                 check_database(self._path)
-                return
+                return Refusal.OWN
         except Exception:
             pass
-        self._silent_until = math.inf
-        self._client_, self._parent, self._children = None, "", {}
+        self._client_ = None
+        return Refusal.LOST
+
+    def _say_refused(self, error: Exception, refusal: Refusal) -> None:
+        if self._warned:
+            return
+        self._warned, self._warned_of_outage = True, refusal is Refusal.OUTAGE
+        logging.getLogger("rank_search").warning(
+            "MLflow at %s refused: %s. Results are safe in %s; %s--resume logs them again.",
+            self._path or self._uri,
+            first_line(error),
+            self._folder.path,
+            "it is asked again while the run lasts, and " if refusal is Refusal.OUTAGE else "",
+        )
+
+    def _say_answered(self) -> None:
+        if self._warned_of_outage:
+            self._warned_of_outage = False
+            logging.getLogger("rank_search").warning("MLflow at %s answers again.", self._uri)
+
+    def _say_missing(self) -> None:
+        """Of a server; what is said first of a database, which does not come back, says as much."""
+        if self._path is not None:
+            return
+        ended = [cell for cell in self._cells if self._folder.result(cell) is not None]
+        missing = len([cell for cell in ended if cell.id not in self._runs.logged])
+        what = f"{missing} of {len(ended)} cells not logged" if missing else "the end of the bench is not logged"
+        logging.getLogger("rank_search").warning(
+            "MLflow at %s: %s; --resume does it, from the files in %s.", self._uri, what, self._folder.path
+        )

@@ -25,6 +25,15 @@ DATABASE = "mlflow.db"
 SIDE_FILES = ("-journal", "-wal", "-shm")
 PATIENCE = 5.0  # seconds for another process that writes
 UNFINISHED = ".mlflow-"
+SETTINGS = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Of MLflow, for whatever the user has not set."""
 PASSING = re.compile(r"locked|disk is full|disk I/O error", re.IGNORECASE)
 """Refusals that say nothing against the database itself."""
 
@@ -125,6 +134,17 @@ def check_database(path: Path) -> None:
         raise UnusableDatabaseError(first_line(error)) from error
 
 
+def import_mlflow() -> None:
+    """Imports MLflow as one that says nothing by itself and does not try again: the queue does."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     lines = str(error).strip().splitlines()
@@ -163,13 +183,9 @@ def _create(path: Path) -> None:
 
 
 def _answering(uri: str, path: Path | None) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import_mlflow()
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises
     try:
         with _fresh_connections(path):
             client = MlflowClient(tracking_uri=uri)
