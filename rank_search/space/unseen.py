@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rank_search.space.space import RankSpace
 
 ENUMERABLE = 20_000  # spaces up to this size are looked through to the last plan
+NEAREST = 8  # options of a layer
 POPPED = 2_000  # plans of a larger space that are looked at, nearest first
 DRAWS = 64  # random plans of a larger space after that
 
@@ -26,7 +27,7 @@ def nearest_unseen(space: RankSpace, plan: RankPlan, budget: Budget, taken: Coll
     """The nearest plan within the budget that is not taken; None where there is none left.
 
     Near as in :meth:`RankSpace.project`. In a space of at most 20,000 plans the answer is exact. In a larger one the
-    plans are reached by single steps that keep to the budget, then drawn; None says that thousands were all taken.
+    plans are reached by changes of one layer that keep to the budget, then drawn; None says that thousands are taken.
 
     Args:
         plan: of the space, within the budget; it may be free itself.
@@ -66,7 +67,7 @@ def _by_steps(space: RankSpace, plan: RankPlan, budget: Budget, taken: Collectio
         beside = [
             (*rows[:layer], row, *rows[layer + 1 :])
             for layer in range(len(rows))
-            for row in space.adjacent(layer, rows[layer])
+            for row in _beside(space, layer, rows[layer])
         ]
         new = [other for other in dict.fromkeys(beside) if other not in reached]
         reached.update(new)
@@ -74,6 +75,14 @@ def _by_steps(space: RankSpace, plan: RankPlan, budget: Budget, taken: Collectio
             if inside:
                 heapq.heappush(waiting, (sum(float(s[row]) for s, row in zip(steps, other, strict=True)), other))
     return None
+
+
+def _beside(space: RankSpace, layer: int, row: int) -> list[int]:
+    """Options of a layer to go to: the nearest ones, those one step away, and the cheapest, from where all is open."""
+    options = space.layers[layer]
+    nearest = np.argsort(moves.distances(options, row), kind="stable")[: NEAREST + 1].tolist()
+    cheapest = options.costs.argmin(axis=0).tolist()
+    return [other for other in dict.fromkeys([*nearest, *space.adjacent(layer, row), *cheapest]) if other != row]
 
 
 def _steps(space: RankSpace, plan: RankPlan) -> list[FloatArray]:
