@@ -95,5 +95,5 @@ def _within(space: RankSpace, population: IntArray, budget: Budget) -> NDArray[n
     """Which plans of a population are within the budget, ``[plans]``."""
     limits = budget.limits(space.dense_cost)
     columns = [space.metric_names.index(metric) for metric in budget.metrics]
-    inside: NDArray[np.bool_] = (space.costs(population)[:, columns] <= list(limits.values())).all(1)
+    inside: NDArray[np.bool_] = np.all(space.costs(population)[:, columns] <= np.array(list(limits.values())), axis=1)
     return inside
