@@ -159,7 +159,10 @@ def test_a_plan_that_is_asked_for_again_is_answered_from_what_is_known() -> None
     assert search.next("b") == two
     search.finish("a", Evaluation(3.0, {}, 1))
     assert search.next("c") == three
-    assert [(trial.plan, trial.state, trial.score) for trial in search.trials] == [(one, "done", 3.0), (one, "cached", 3.0)]
+    assert [(trial.plan, trial.state, trial.score) for trial in search.trials] == [
+        (one, "done", 3.0),
+        (one, "cached", 3.0),
+    ]
 
 
 def test_it_waits_for_what_is_pending_and_then_asks_again() -> None:

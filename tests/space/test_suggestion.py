@@ -65,7 +65,9 @@ def test_outside_of_optimize_the_end_is_one_clear_error(space: RankSpace) -> Non
         seen.add(space.suggest(trial, budget))
         study.tell(trial, 0.0)
     assert len(seen) == few
-    with pytest.raises(InfeasibleBudgetError, match=r"every plan within the budget macs=\d+ was suggested in this study"):
+    with pytest.raises(
+        InfeasibleBudgetError, match=r"every plan within the budget macs=\d+ was suggested in this study"
+    ):
         space.suggest(study.ask(), budget)
 
 
