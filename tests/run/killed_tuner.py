@@ -1,4 +1,4 @@
-"""A process that runs a Tuner of its own, to be killed: ``python killed_tuner.py house|wrapped FOLDER TRIALS``.
+"""A process that runs a Tuner of its own, to be killed: ``python killed_tuner.py house|wrapped FOLDER NAME TRIALS``.
 
 Each trial appends ``PLAN`` to ``FOLDER/begun`` when it starts and to ``FOLDER/done`` when it has reported. It prints
 ``fitted`` at the end.
@@ -26,7 +26,6 @@ from tiny_task import tiny_task
 import rank_search as rs
 
 SECONDS = 0.7  # of a trial
-NAME = "killed"
 
 
 def trial(config: dict[str, Any], folder: str) -> None:
@@ -40,11 +39,11 @@ def trial(config: dict[str, Any], folder: str) -> None:
         done.write(plan + "\n")
 
 
-def tuner_of(kind: str, folder: Path, trials: int) -> Any:
+def tuner_of(kind: str, folder: Path, name: str, trials: int) -> Any:
     trainable = tune.with_parameters(trial, folder=str(folder))
     trainable.__name__ = "trial"
-    if (folder / NAME).exists():
-        return tune.Tuner.restore(str(folder / NAME), trainable)
+    if (folder / name).exists():
+        return tune.Tuner.restore(str(folder / name), trainable)
     task = tiny_task()
     if kind == "house":
         searcher, space = rs.TuneSearcher("evolution", task, population=4), {}
@@ -62,14 +61,14 @@ def tuner_of(kind: str, folder: Path, trials: int) -> Any:
             max_concurrent_trials=2,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=NAME, storage_path=str(folder), verbose=0),
+        run_config=tune.RunConfig(name=name, storage_path=str(folder), verbose=0),
     )
 
 
-def main(kind: str, folder: str, trials: str) -> None:
+def main(kind: str, folder: str, name: str, trials: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    results = tuner_of(kind, Path(folder), int(trials)).fit()
+    results = tuner_of(kind, Path(folder), name, int(trials)).fit()
     found = [[result.config["plan"], result.metrics["loss"]] for result in results]
     Path(folder, "found.json").write_text(json.dumps(found))
     ray.shutdown()
