@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from rank_search.arrays import FloatArray
 from rank_search.space import RankPlan
+from rank_search.space.parameters import parameters_of, values_of, vector_of
 from rank_search.task import Oracles
 
 Parameters = Mapping[str, Any]
@@ -62,42 +62,24 @@ class AllRanks(Coordinates):
 
     def __init__(self, task: Oracles) -> None:
         self._task = task
-        self.distributions = {}
-        for options in task.space.layers:
-            name = options.layer.name
-            if len(options.forms) > 1:
-                self.distributions[f"{name}/form"] = CategoricalDistribution([form.name for form in options.forms])
-            for mode in range(options.width):
-                self.distributions[f"{name}/{mode}"] = FloatDistribution(0.0, 1.0)
+        self._parameters = parameters_of(task.space.layers)
+        self.distributions = {
+            parameter.name: FloatDistribution(0.0, 1.0)
+            if parameter.forms is None
+            else CategoricalDistribution(parameter.forms)
+            for parameter in self._parameters
+        }
 
     def plan(self, parameters: Parameters) -> RankPlan:
         space = self._task.space
-        return space.project(space.decode(self._vector(parameters)), self._task.budget)
+        return space.project(space.decode(vector_of(self._parameters, parameters)), self._task.budget)
 
     def parameters(self, plan: RankPlan) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        values = self._task.space.encode(plan).tolist()
-        for (name, distribution), value in zip(self.distributions.items(), values, strict=True):
-            if isinstance(distribution, CategoricalDistribution):
-                found[name] = distribution.choices[int(value * len(distribution.choices))]
-            else:
-                found[name] = value
-        return found
+        return values_of(self._parameters, self._task.space.encode(plan))
 
     def knapsack(self) -> dict[str, Any]:
         space = self._task.space
         return self.parameters(space.plan(space.minimise(self._task.relative_errors(), self._task.budget).indices))
-
-    def _vector(self, parameters: Parameters) -> FloatArray:
-        """The parameters as an encoded plan: a form's position becomes the middle of its bin."""
-        values = []
-        for name, distribution in self.distributions.items():
-            if isinstance(distribution, CategoricalDistribution):
-                forms = list(distribution.choices)
-                values.append((forms.index(parameters[name]) + 0.5) / len(forms))
-            else:
-                values.append(parameters[name])
-        return np.array(values)
 
 
 class AroundKnapsack(Coordinates):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
     from rank_search.nests import Nest, call
     from rank_search.recorded import RecordedTask, Recording, load_recorded, read_recording, recordings
+    from rank_search.run.budgeted_search import BudgetedSearch
+    from rank_search.run.tune_searcher import TuneSearcher
     from rank_search.searching import (
         About,
         AskTellSearcher,
@@ -125,6 +127,8 @@ _HOME = {
         "read_recording",
         "recordings",
     ],
+    "rank_search.run.budgeted_search": ["BudgetedSearch"],
+    "rank_search.run.tune_searcher": ["TuneSearcher"],
     "rank_search.searching": [
         "About",
         "AskTellSearcher",
@@ -197,6 +201,7 @@ __all__ = [
     "BatchStream",
     "Budget",
     "BudgetError",
+    "BudgetedSearch",
     "Choice",
     "CovarianceError",
     "DENSE",
@@ -244,6 +249,7 @@ __all__ = [
     "TensorSet",
     "Training",
     "Trial",
+    "TuneSearcher",
     "WeightsError",
     "Workers",
     "all_axes",

@@ -37,6 +37,11 @@ PROMISED = {
         f"budget energy=0.4: energy (?P<energy40>{PERCENT}), MACs {PERCENT}, accuracy {PERCENT}",
         f"  counted: {NUMBER} uJ, as the table says: True",
     ],
+    "optuna_own_study": [f"tpe in a study: 40 plans, the best of loss {NUMBER} at (?P<macs30>{PERCENT}) of the MACs"],
+    "ray_tune_own_tuner": [
+        f"cmaes in a Tuner: 12 plans, the best of loss {NUMBER} at (?P<macs30>{PERCENT}) of the MACs"
+    ],
+    "ray_tune_own_algorithm": [f"OptunaSearch: 12 of 12 plans within the budget, the best of loss {NUMBER}"],
     "tabular_regression": [
         f"dense: rmse {NUMBER} of a deviation of {NUMBER}",
         f"knapsack: (?P<params20>{PERCENT}) of the parameters, rmse {NUMBER} before, {NUMBER} after",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError
 from rank_search.nests import Nest, mapped
 from rank_search.plugins import nearest
+from rank_search.space import suggestion, tune_space
 from rank_search.space.budget import Budget
 from rank_search.space.compress import refuse_compressed, replace_layers
 from rank_search.space.forms.low_rank import LowRank
@@ -404,3 +406,33 @@ class RankSpace:
             inside = (self.costs(population)[:, columns] <= bound).all(1)
             for rows in population[inside]:
                 yield self.plan(rows)
+
+    # -- other people's optimisers ---------------------------------------------------------------------------------
+
+    def suggest(self, trial: Any, budget: Budget) -> RankPlan:
+        """A plan for a trial of an Optuna study, within the budget, none twice (see :func:`suggestion.suggest`).
+
+        Raises:
+            InfeasibleBudgetError: if no plan meets the budget, or all were suggested; ``study.optimize`` ends then.
+        """
+        return suggestion.suggest(self, trial, budget)
+
+    def plan_of_trial(self, trial: Any) -> RankPlan:
+        """The plan that :meth:`suggest` gave a trial, e.g. ``study.best_trial``.
+
+        Raises:
+            PlanError: if it gave none.
+        """
+        return suggestion.plan_of_trial(self, trial)
+
+    def tune_space(self) -> dict[str, Any]:
+        """The space for ``Tuner(param_space=...)`` of Ray Tune, under the one key ``ranks``; needs Ray."""
+        return tune_space.tune_space(self)
+
+    def plan_of_config(self, config: Mapping[str, Any], budget: Budget) -> RankPlan:
+        """The plan within the budget of a configuration of :meth:`tune_space`.
+
+        Raises:
+            PlanError: if it has no ranks of this space.
+        """
+        return tune_space.plan_of_config(self, config, budget)
