@@ -116,8 +116,8 @@ class Meter:
 
     @property
     def inside_cpu_seconds(self) -> float:
-        """CPU time of metered work, since the meter started or the search was resumed."""
-        return self._inside
+        """CPU time of metered work, that of other processes among it, since the meter started or the search resumed."""
+        return self._inside + self._elsewhere
 
     @property
     def cpu_seconds(self) -> float:
