@@ -169,6 +169,8 @@ class RayWorkers(Workers):
             if self._false_starts >= MOST_LOSSES:
                 raise RunError(f"a worker of the search cannot be started: {line_of(error)}") from None
             return
+        if job not in self._known:
+            return
         self._losses[job.number] += 1
         times = self._losses[job.number]
         if times >= MOST_LOSSES:
