@@ -91,7 +91,7 @@ def _resnet_task(samples: int) -> rs.Task:
     data = rs.TensorData(*sets)
     space = rs.RankSpace.from_model(model, inputs[:1], ["tucker2"])
     space.relative_errors()
-    return rs.Task(model, space, rs.Budget(macs=0.5), data)
+    return rs.Task(model, space, rs.Budget(macs=0.5), data, recalibration_samples=0)
 
 
 def _searched(task: rs.Task, workers: int, evaluations: int) -> float:
