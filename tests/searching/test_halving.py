@@ -207,5 +207,5 @@ def test_so_is_a_task_without_data_and_one_whose_recipe_is_too_short() -> None:
     with pytest.raises(DataError, match="data") as caught:
         run(tiny_task(BUDGET, data=False), "asha")
     assert "\n" not in str(caught.value)
-    with pytest.raises(InvalidInputError, match="^fidelity of 3 to 2 epochs does not fit finetune epochs=2: "):
+    with pytest.raises(InvalidInputError, match=r"^fidelity of 3 to 2 epochs does not fit finetune epochs=2: "):
         rs.search(tiny_task(BUDGET), "random", fidelity=Fidelity(min_epochs=3))
