@@ -152,7 +152,9 @@ class SearcherConfig(Section):
     @classmethod
     def _as_many_as_workers(cls, arm: Any) -> Any:
         if isinstance(arm, dict) and arm.get("parallel") is None:
-            return {**arm, "parallel": arm.get("workers", 1)}
+            workers = arm.get("workers", 1)
+            given = isinstance(workers, int) and workers >= 1  # what is wrong with them is said of them
+            return {**arm, "parallel": workers if given else 1}
         return arm
 
     @model_validator(mode="after")
@@ -199,7 +201,7 @@ class RunConfig(Section):
     through Ray.
     """
 
-    workers: int | Literal["auto"] = 2
+    workers: Any = 2
     threads: int = Field(default=1, ge=1)
     device: Literal["cpu", "cuda"] = "cpu"
     tracking: str | None = None
@@ -212,10 +214,10 @@ class RunConfig(Section):
 
     @field_validator("workers")
     @classmethod
-    def _some(cls, workers: int | str) -> int | str:
-        if isinstance(workers, int) and workers < 1:
-            raise ValueError(f"{workers} is not allowed: it is a whole number from 1, or auto")
-        return workers
+    def _some(cls, workers: Any) -> int | str:
+        if workers == "auto" or (isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1):
+            return int(workers) if workers != "auto" else "auto"
+        raise ValueError(f"{workers!r} is not allowed: it is a whole number from 1, or auto")
 
 
 class Config(Section):

@@ -62,7 +62,7 @@ class Desk:
         refusal = self.send(cell, parcel)
         if refusal is None:
             for path in (self._cells / cell).iterdir():
-                if path.name not in parcel:
+                if path.is_file() and path.name not in parcel:
                     path.unlink(missing_ok=True)
         return refusal
 

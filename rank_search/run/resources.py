@@ -30,7 +30,7 @@ def at_once(settings: RunConfig) -> int:
     """Processes at once: ``workers``, or as many as the cores of this machine are enough for."""
     if isinstance(settings.workers, int):
         return settings.workers
-    return max(1, int(cores() / max(of_process(settings).get("CPU", 0.0), 1e-9)))
+    return max(1, int(cores() / (of_process(settings).get("CPU") or 1.0)))
 
 
 def cpus_of_this_machine(settings: RunConfig, arms: Iterable[SearcherConfig] = ()) -> float:
@@ -70,9 +70,15 @@ def check_room(config: Config, nodes: Iterable[Mapping[str, Any]]) -> None:
     )
 
 
-def _times(node: Mapping[str, float], needed: Mapping[str, float]) -> int:
-    """How often this fits into a node."""
-    return min(math.floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in needed.items()) if needed else 1
+def _times(node: Mapping[str, float], needed: Mapping[str, float]) -> float:
+    """How often this fits into a node; a fraction of a GPU is of one GPU."""
+    return min((_share(node.get(name, 0.0), name, amount) for name, amount in needed.items()), default=math.inf)
+
+
+def _share(there: float, name: str, amount: float) -> float:
+    if name == "GPU" and amount < 1:
+        return math.floor(there) * math.floor(1 / amount + 1e-9)
+    return math.floor(there / amount + 1e-9)
 
 
 def _said(amounts: Mapping[str, float]) -> str:

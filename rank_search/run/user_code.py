@@ -9,6 +9,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,16 @@ def user_code(config: Config) -> UserCode:
     Raises:
         RunError: if it is too much to be sent.
     """
-    named = {match[1] for text in _texts(config.model_dump(mode="json")) if (match := NAMED.fullmatch(text))}
+    for name in _named(config):
+        with suppress(Exception):  # who needs it says what is wrong with it
+            importlib.import_module(name)
+    named = _named(config)
     modules, roots = {}, set()
     for name in sorted(named):
         source = _source(name)
         if source is not None:
             modules[name] = _hash(source)
-            roots.add(source.parents[name.count(".") + (source.name == "__init__.py")])
+            roots.add(_root(name, source))
     files: dict[str, bytes] = {}
     for module in [*sys.modules.values()]:
         place = getattr(module, "__file__", None)
@@ -61,28 +65,52 @@ def user_code(config: Config) -> UserCode:
     return UserCode(files, modules)
 
 
+def _named(config: Config) -> set[str]:
+    """The modules of all texts that read ``module:name``."""
+    return {match[1] for text in _texts(config.model_dump(mode="json")) if (match := NAMED.fullmatch(text))}
+
+
 def install(code: UserCode, folder: Path) -> None:
     """In a worker: makes the modules importable, from ``folder`` if they are not here.
 
     Raises:
         RunError: if a module of that name is here and is another.
     """
+    missing = False
     for name, expected in code.modules.items():
         source = _source(name)
         if source is None:
-            for relative, content in code.files.items():
-                path = folder / relative
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if not path.exists() or path.read_bytes() != content:
-                    path.write_bytes(content)
-            if str(folder) not in sys.path:
-                sys.path.append(str(folder))
-            importlib.invalidate_caches()
-        elif _hash(source) != expected:
-            raise RunError(
-                f"the module {name!r} is another one there ({source}) than where the run was started: bring both to "
-                "the same state"
-            )
+            missing = True
+            continue
+        root = _root(name, source)
+        others = {root / relative: _digest(content) for relative, content in code.files.items()}
+        for path, digest in {source: expected, **others}.items():
+            if path.exists() and _hash(path) != digest:
+                other = ".".join(path.relative_to(root).with_suffix("").parts)
+                raise RunError(
+                    f"the module {other!r} is another one there ({path}) than where the run was started: bring both to "
+                    "the same state"
+                )
+        missing |= not all(path.exists() for path in others)
+    if missing:
+        _write(code, folder)
+
+
+def _write(code: UserCode, folder: Path) -> None:
+    """Writes the files below the folder, and lets modules be imported from there."""
+    for relative, content in code.files.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    importlib.invalidate_caches()
+
+
+def _root(name: str, source: Path) -> Path:
+    """The folder that a module of this name is imported from."""
+    return source.parents[name.count(".") + (source.name == "__init__.py")]
 
 
 def _source(name: str) -> Path | None:
@@ -105,7 +133,11 @@ def _installed(path: Path) -> bool:
 
 
 def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return _digest(path.read_bytes())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -77,7 +77,12 @@ def goes_on(score: float, before: Sequence[float], eta: int) -> bool:
         before: scores of those that came to this rung before it.
         eta: of the fidelity.
     """
-    return not before or score <= float(np.percentile(before, 100 / eta))
+    if not before:
+        return True
+    cutoff = np.percentile(
+        -np.asarray(before), (1 - 1 / eta) * 100
+    )  # of rewards, as Ray Tune has it: the same rounding
+    return bool(-score >= cutoff)
 
 
 def survivors(scores: Sequence[float], eta: int) -> list[int]:

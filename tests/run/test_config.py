@@ -105,6 +105,9 @@ def test_the_documented_config_is_valid() -> None:
         "knapsack",
         "tpe-warm",
         "tpe-2",
+        "tpe-4",
+        "asha",
+        "cmaes",
         "relaxation_outputs",
         "ortos",
     ]

@@ -79,7 +79,6 @@ def test_a_desk_says_why_it_cannot_write(tmp_path: Path) -> None:
         assert str(tmp_path / "file") in refusal
 
 
-@pytest.mark.xfail(reason="a folder among the files of a cell is unlinked as if it was a file", strict=True)
 def test_finishing_passes_over_folders(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "cells" / "one" / "own").mkdir(parents=True)
     assert desk.finish("one", LATER) is None

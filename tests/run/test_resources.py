@@ -60,7 +60,6 @@ def test_processes_at_once(settings: dict[str, Any], expected: int) -> None:
     assert at_once(RunConfig(**settings)) == expected
 
 
-@pytest.mark.xfail(reason="a process without a CPU is divided by 1e-9: 8e9 of them at once", strict=True)
 def test_processes_without_a_cpu_are_not_as_many_as_there_are_numbers() -> None:
     assert at_once(RunConfig(workers="auto", cpus=0)) <= 8
 
@@ -184,13 +183,11 @@ def test_without_room_the_error_says_what_is_needed_and_what_there_is(
     assert "\n" not in said
 
 
-@pytest.mark.xfail(reason="a fraction is put together from what two GPUs have left", strict=True)
 def test_a_fraction_of_a_gpu_is_of_one_gpu() -> None:
     """Two thirds of a GPU find room on two GPUs twice, not three times: Ray never splits them."""
     with pytest.raises(RunError, match=r"0\.666667 GPU 3 times; .* room for 2 such processes"):
         check_room(config(workers=3, gpus=2 / 3), [node(CPU=8, GPU=2)])
 
 
-@pytest.mark.xfail(reason="what needs nothing is counted once per node", strict=True)
 def test_several_processes_that_need_nothing_find_room_on_one_node() -> None:
     check_room(config(workers=3, cpus=0), [node(CPU=1)])

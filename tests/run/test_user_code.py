@@ -117,7 +117,6 @@ def test_modules_are_found_wherever_a_config_names_them(written: Callable[..., P
     assert {*found.files} == {"mine_one.py", "mine_two.py", "mine_three.py"}
 
 
-@pytest.mark.xfail(reason="files are taken from sys.modules: one that was not imported yet is not sent", strict=True)
 def test_a_module_is_sent_whether_or_not_it_was_imported_here(written: Callable[..., Path]) -> None:
     written({"mine_late.py": "A = 1\n"})
     assert user_code(config("mine_late:A")).files == {"mine_late.py": b"A = 1\n"}
@@ -243,7 +242,6 @@ def test_another_version_there_is_an_error_that_names_the_file(
     assert "\n" not in found["refused"]
 
 
-@pytest.mark.xfail(reason="only the hashes of the modules that the config names are compared", strict=True)
 def test_another_version_of_what_a_module_imports_is_an_error_too(
     written: Callable[..., Path], in_worker: Ask, tmp_path: Path
 ) -> None:

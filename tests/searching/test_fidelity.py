@@ -146,16 +146,9 @@ def drawn(kind: str, rng: np.random.Generator, count: int, rungs: int) -> list[l
 KINDS = ["free", "ties", "all alike", "better and better", "worse and worse", "negative"]
 
 
-ROUNDED = pytest.mark.xfail(reason="a score that equals the limit of the best third is rounded apart", strict=True)
-
-
 @pytest.mark.parametrize(
     ("kind", "eta"),
-    [
-        pytest.param(kind, eta, marks=[ROUNDED] if (kind, eta) == ("ties", 3) else [])
-        for kind in KINDS
-        for eta in (2, 3, 4, 5, 7)
-    ],
+    [(kind, eta) for kind in KINDS for eta in (2, 3, 4, 5, 7)],
 )
 def test_asha_decides_as_ray_tune_does(kind: str, eta: int) -> None:
     fidelity = Fidelity(eta=eta, min_epochs=2)
@@ -167,7 +160,6 @@ def test_asha_decides_as_ray_tune_does(kind: str, eta: int) -> None:
         assert len({*expected}) > 1 or kind in ("all alike", "better and better")
 
 
-@pytest.mark.xfail(reason="percentiles at 100 / eta and at 100 (1 - 1 / eta) are rounded differently", strict=True)
 def test_asha_decides_as_ray_tune_does_where_a_score_is_exactly_the_last_that_goes_on() -> None:
     """Of ten before it the fourth is the limit of the best third; Ray Tune's rounding puts it just below that."""
     before = [[float(score)] for score in np.linspace(0.1, 1.0, 10)[::-1]]
