@@ -39,23 +39,23 @@ class Deadly(nn.Module):
     """A small classifier that may kill the process which runs it.
 
     Args:
-        marker: a file; while it is not there, a compressed network makes it in the pass of that number, and dies.
-        at: the number of this pass, of training or of judging.
+        order: a file; while it is there, a compressed network removes it in the pass (of training or of judging) whose
+            number it holds, and dies.
         deadly: a plan in JSON, whose network kills its process in every pass.
     """
 
-    def __init__(self, marker: str = "", at: int = 1, deadly: str = "") -> None:
+    def __init__(self, order: str = "", deadly: str = "") -> None:
         super().__init__()
         self.first, self.second, self.head = nn.Linear(6, 12), nn.Linear(12, 12), nn.Linear(12, 3)
         self.dropout = nn.Dropout(0.2)
-        self.marker, self.at, self.deadly, self.passes = marker, at, deadly, 0
+        self.order, self.deadly, self.passes = order, deadly, 0
 
     def forward(self, inputs: Tensor) -> Tensor:
         plan = plan_of(self)
         self.passes += len(plan) > 0
-        once = self.marker and self.passes == self.at and not os.path.exists(self.marker)
+        once = os.path.exists(self.order) and self.passes == int(Path(self.order).read_text())
         if once:
-            Path(self.marker).touch()
+            Path(self.order).unlink()
         if once or (self.deadly and plan == RankPlan.from_json(json.loads(self.deadly))):
             os.kill(os.getpid(), signal.SIGKILL)
         features = torch.relu(self.second(torch.relu(self.first(inputs))))
@@ -63,11 +63,11 @@ class Deadly(nn.Module):
         return logits
 
 
-def make_task(marker: str = "", at: int = 1, deadly: str = "") -> Task:
+def make_task(order: str = "", deadly: str = "") -> Task:
     torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = Deadly(marker, at, deadly).eval()
+        net = Deadly(order, deadly).eval()
         inputs, labels = torch.randn(90, 6), torch.randint(0, 3, (90,))
     data = TensorData((inputs[:40], labels[:40]), (inputs[40:], labels[40:]))
     space = RankSpace.from_model(net, torch.zeros(1, 6), forms=["svd"])
@@ -165,16 +165,16 @@ def test_any_number_of_workers_gives_what_one_process_gives(
 # -- workers that are lost ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_a_worker_that_is_killed_in_an_evaluation_changes_nothing(
-    ray: Any, in_process: Callable[[str], dict[str, Any]], fidelity: str, tmp_path: Path
+    ray: Any, in_process: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    marker = tmp_path / "died"
-    at = 1 if fidelity == "none" else 5  # in the training for the second rung
-    with on(partial(make_task, str(marker), at), 1) as workers:
-        result = search(make_task(), fidelity, workers)
-    assert marker.exists()
-    assert outcome(result) == in_process(fidelity)
+    order = tmp_path / "order"
+    with on(partial(make_task, str(order)), 1) as workers:
+        for fidelity in FIDELITIES:
+            order.write_text("1" if fidelity == "none" else "5")  # in the training for the second rung
+            result = search(make_task(), fidelity, workers)
+            assert not order.exists()
+            assert outcome(result) == in_process(fidelity), fidelity
 
 
 def test_neither_do_workers_that_are_killed_from_outside_nor_other_ones_after_a_resume(
@@ -196,7 +196,7 @@ def test_neither_do_workers_that_are_killed_from_outside_nor_other_ones_after_a_
         assert outcome(search(make_task(), "asha", workers, **options)) == in_process("asha")
 
 
-@pytest.mark.parametrize("fidelity", ["none", "successive_halving"])
+@pytest.mark.parametrize("fidelity", [pytest.param("none", marks=pytest.mark.slow), "successive_halving"])
 def test_a_plan_that_kills_its_worker_every_time_has_failed_and_the_search_goes_on(
     ray: Any, in_process: Callable[[str], dict[str, Any]], fidelity: str
 ) -> None:
