@@ -38,8 +38,12 @@ def load_state(path: Path) -> dict[str, Any]:
     tensors, metadata = read_tensors(path)
     if "state" not in metadata:
         raise InvalidInputError(f"{path} is not a saved state")
-    restored = _restore(json.loads(metadata["state"]), tensors)
-    assert isinstance(restored, dict)
+    try:
+        restored = _restore(json.loads(metadata["state"]), tensors)
+    except (ValueError, KeyError, RecursionError) as error:
+        raise InvalidInputError(f"{path} is a damaged state: {error}") from None
+    if not isinstance(restored, dict):
+        raise InvalidInputError(f"{path} is not a saved state")
     return restored
 
 

@@ -6,9 +6,11 @@ import logging
 import math
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +49,7 @@ def connected(settings: RunConfig, cpus: float) -> Iterator[Any]:
 
 def _start(ray: Any, settings: RunConfig, cpus: float) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    heard = signal.getsignal(signal.SIGTERM)
     try:
         if settings.ray_address is not None:
             look_for(settings.ray_address)
@@ -60,6 +63,14 @@ def _start(ray: Any, settings: RunConfig, cpus: float) -> None:
         raise RunError(
             f"Ray cannot be started on {where}: {line_of(error)}; use --in-process to run without it"
         ) from error
+    finally:
+        _give_back(heard)
+
+
+def _give_back(heard: Any) -> None:
+    """Gives SIGTERM back to who heard it before: Ray takes it, to end the process in its own way."""
+    if callable(heard) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, heard)
 
 
 def look_for(address: str) -> None:

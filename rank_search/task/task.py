@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray
 from rank_search.copying import copy_network
+from rank_search.digests import digest_of
 from rank_search.errors import DataError, InvalidInputError, PlanError
 from rank_search.isolation import trusted
 from rank_search.nests import Nest, check_nest, moved
@@ -385,7 +386,8 @@ class Task:
             OverBudgetError, DataError, LimitReached, EvaluationError, StorageError
         """
         training = self.training(plan, epochs, trained)
-        belongs_to = {"plan": plan.to_dict(), "epochs": training.recipe.epochs, "seed": self.seed}
+        start = digest_of(training.model.state_dict().values())
+        belongs_to = {"plan": plan.to_dict(), "recipe": asdict(training.recipe), "seed": self.seed, "start": start}
         with self._working():
             train_on(training, checkpoint, belongs_to, self._charge_training, after_epoch)
             verify_cost(self.space, training.model, plan)

@@ -108,6 +108,7 @@ class Training:
             "samples": self.samples,
             "step": self._step,
             "model": {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()},
+            "buffers": {name: buffer.clone() for name, buffer in self._unsaved_buffers()},
             "momenta": [None if momentum is None else momentum.clone() for momentum in momenta],
             "generator": self._generator.get_state(),
             "random": self._random,
@@ -118,7 +119,9 @@ class Training:
         self.model.load_state_dict(state["model"])
         for parameter, momentum in zip(self._trained(), state["momenta"], strict=True):
             if momentum is not None:
-                self._optimiser.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+                self._optimiser.state[parameter]["momentum_buffer"] = momentum.to(parameter.device, copy=True)
+        for name, buffer in self._unsaved_buffers():
+            buffer.copy_(state["buffers"][name])
         self._generator.set_state(state["generator"])
         self._random = state["random"]
         self.epochs, self.samples, self._step = int(state["epochs"]), int(state["samples"]), int(state["step"])
@@ -164,6 +167,11 @@ class Training:
         factor = _cosine(self._step, self._steps, self.recipe.warmup)
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * factor
+
+    def _unsaved_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Buffers that the network's own state leaves out."""
+        saved = {*self.model.state_dict()}
+        return ((name, buffer) for name, buffer in self.model.named_buffers() if name not in saved)
 
     def _trained(self) -> Iterator[nn.Parameter]:
         for group in self._optimiser.param_groups:

@@ -261,3 +261,23 @@ def test_sigterm_ends_a_search_that_goes_on_with_resume(place: Path, config: Cal
     for name in ("plan.json", "model.safetensors"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     assert {path.name for path in stopped.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_sigterm_ends_a_bench_on_a_cluster_that_goes_on_with_resume(
+    cluster: Any, place: Path, config: Callable[..., Path], undisturbed: dict[str, Any]
+) -> None:
+    folder = place / "terminated"
+    words = ["bench", str(config()), "--output", str(folder), "--ray-address", cluster.address]
+    process = start(place, *words)
+    deadline = time.monotonic() + PATIENCE
+    while not [*folder.glob("cells/*/search.safetensors")]:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said = finish(process, 143)
+    assert "--resume" in said
+    assert "SIGTERM received" not in said  # Ray's own, with stacks
+    assert "Traceback" not in said
+    finish(start(place, *words, "--resume"))
+    assert bytes_of(folder) == undisturbed

@@ -158,7 +158,6 @@ def test_for_an_objective_by_the_dense_network_too(tmp_path: Path) -> None:
     assert bits(in_pieces(tiny_net, LONG, (1, 3, 1), tmp_path / "state", **embedding).model) == bits(whole.model)
 
 
-@pytest.mark.xfail(reason="a state has what the network saves, and a buffer may be none of it", strict=True)
 def test_a_buffer_that_is_not_saved_with_the_network_goes_on_too(tmp_path: Path) -> None:
     def make() -> nn.Module:
         return Counting(persistent=False)
@@ -186,7 +185,6 @@ def test_a_state_is_not_changed_by_what_is_trained_after_it() -> None:
     assert bits(other.model) == bits(first.model)
 
 
-@pytest.mark.xfail(reason="the momenta of a state are taken, not copied, and trained on in place", strict=True)
 def test_a_state_is_not_changed_by_a_training_that_goes_on_from_it() -> None:
     first = training(tiny_net())
     first.run(2)
