@@ -10,13 +10,19 @@ from types import FrameType
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
+_heard: list[int] = []  # SIGTERM, once it has arrived
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM arrived."""
 
 
 def exit_code(interruption: KeyboardInterrupt) -> int:
-    """What a shell says of a program that was stopped so."""
-    return TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED
+    """What a shell says of a program that was stopped so.
+
+    Libraries that are interrupted may raise a KeyboardInterrupt of their own: what was heard last counts.
+    """
+    return TERMINATED if _heard or isinstance(interruption, Terminated) else INTERRUPTED
 
 
 @contextmanager
