@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-
-
 _heard: list[int] = []  # SIGTERM, once it has arrived
 
 
@@ -28,15 +26,13 @@ def exit_code(interruption: KeyboardInterrupt) -> int:
 @contextmanager
 def terminable() -> Iterator[None]:
     """SIGTERM raises :class:`Terminated` in the main thread; a second one, while it clears up, is not heard."""
-    heard = False
 
     def raise_it(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        if heard:
-            return None
-        heard = True
-        raise Terminated
+        if not _heard:
+            _heard.append(number)
+            raise Terminated
 
+    _heard.clear()
     before = signal.signal(signal.SIGTERM, raise_it)
     try:
         yield
