@@ -203,8 +203,10 @@ def bench(
         return
     from rank_search.run.bench import bench as run_bench
     from rank_search.run.config import load_config
+    from rank_search.run.folder import RunFolder
     from rank_search.run.progress import LiveProgress
     from rank_search.run.tracking_database import database_path, database_uri
+    from rank_search.run.tracking_plots import log_plots
 
     console = _console()
     loaded = load_config(config, _with_address(settings, ray_address))
@@ -215,6 +217,7 @@ def bench(
         _say_interrupted(console, where, "finished cells are kept")
         raise typer.Exit(exit_code(interruption)) from None
     statuses = _report(folder, console)
+    log_plots(loaded, RunFolder(folder), sorted((folder / "plots").glob("*.png")))
     uri = loaded.run.tracking or database_uri(folder)
     database = database_path(uri)
     if database is not None and database.is_file():

@@ -6,7 +6,8 @@ before it said so. A metric has the same time whenever it is logged, so that MLf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rank_search.records.schema import (
@@ -109,15 +110,21 @@ class MlflowRuns:
         if results.exists():
             self._client().log_artifact(self._parent, str(results))
 
-    def _find(self) -> None:
-        """Finds the parent and its children, unless they are known, and makes a parent if there is none."""
+    def log_plots(self, files: Sequence[Path]) -> None:
+        """Gives the parent the plots of its report, if there is one."""
+        self._find(make=False)
+        for file in files if self._parent else ():
+            self._client().log_artifact(self._parent, str(file), "plots")
+
+    def _find(self, make: bool = True) -> None:
+        """Finds the parent and its children, unless they are known, and makes a parent where there is none."""
         if self._parent:
             return
         client = self._client()
         self._experiment = find_experiment(client, self._uri, f"rank-search/{self._config.name}", self._folder)
         self._children = {run.data.tags[CELL_TAG]: run.info.run_id for run in self._search()}
         parent = self._children.pop(PARENT, "")
-        if not parent:
+        if not parent and make:
             tags = {RUN_TAG: self._folder.id, CELL_TAG: PARENT, "rank_search.folder": str(self._folder.path)}
             parent = client.create_run(self._experiment, tags=tags, run_name=self._config.name).info.run_id
         self._parent = parent

@@ -1,0 +1,43 @@
+"""The plots of a report, in MLflow, too: they are drawn when the bench has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from rank_search.run.config import Config
+from rank_search.run.folder import RunFolder
+from rank_search.run.tracking_database import database_path, database_uri, first_line, open_client
+from rank_search.run.tracking_queue import JobQueue, Refusal
+from rank_search.run.tracking_runs import MlflowRuns
+
+SECONDS = 15.0  # in all
+
+
+def log_plots(config: Config, folder: RunFolder, files: Sequence[Path]) -> None:
+    """Logs plots as artifacts of the run's parent; what MLflow refuses is said in a line.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        files: the plots.
+    """
+    if config.run.tracking == "none" or not files:
+        return
+    uri = config.run.tracking or database_uri(folder.path)
+    path = database_path(uri)
+    if path is not None and not path.exists():
+        return
+    errors: list[Exception] = []
+    runs = MlflowRuns(config, folder, uri, cache(lambda: open_client(uri)))
+    queue = JobQueue(lambda error: Refusal.OUTAGE, lambda error, refusal: errors.append(error))
+    queue.put("plots", lambda: runs.log_plots(files))
+    queue.start()
+    if not queue.drain(SECONDS, SECONDS):
+        why = first_line(errors[-1]) if errors else f"no answer in {SECONDS:g} s"
+        logging.getLogger("rank_search").warning(
+            "MLflow has no plots of this run: %s. They are in the run folder.", why
+        )
+    queue.close()
