@@ -2,7 +2,8 @@
 
     python benchmarks/scale.py [--cells 10000] [--nodes 100] [--cores 16] [--cell-seconds 600] [--task-mb 100]
 
-On paper: nothing is run. The constants are those of ``benchmarks/cluster_overhead.py`` and
+On paper: nothing is run. The constants of tracking and of the driver's base are measured, the others are estimates:
+see ``benchmarks/cluster_overhead.py`` and
 ``benchmarks/tracking_overhead.py`` (docs/results.md has the machine and the date); give your own to see what changes.
 """
 
