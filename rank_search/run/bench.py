@@ -106,7 +106,7 @@ def check_searchers(config: Config) -> None:
         found = searchers.get(arm.name)
         check_options(found, arm.options)
         if (arm.workers > 1 or arm.fidelity is not None) and not issubclass(found, AskTellSearcher):
-            what = "workers of its own" if arm.workers > 1 else "a fidelity"
+            what = "workers of their own" if arm.workers > 1 else "a fidelity"
             raise InvalidInputError(
                 f"searcher {arm.title!r} goes its own way, step by step: only those that ask and are told can have "
                 f"{what}"

@@ -51,7 +51,7 @@ def driver_callback(
             elif "fatal" in result:
                 self.fatal = result["fatal"]
             elif "row" in result:
-                if isinstance(self.relay, ByStorage) and self.folder.result(cell) is None:
+                if isinstance(self.relay, ByStorage) and self.folder.result(cell) != result["row"]:
                     unpack(self.relay.fetch(cell.folder), self.folder.cell(cell))
                 self.finished.add(cell.id)
                 self.observer.finish(cell, result["row"])

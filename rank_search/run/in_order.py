@@ -12,11 +12,11 @@ from rank_search.searching.guarded_call import guarded_call
 from rank_search.searching.loop import IDLE_STEPS
 from rank_search.searching.searcher import AskTellSearcher
 from rank_search.searching.trial import Trial
+from rank_search.searching.workers import Outcome
 from rank_search.space import RankPlan
 from rank_search.task import Evaluation, Task
 
 REPEATS = 16  # plans that were asked for before, and wait behind one that is not known yet
-Outcome = Evaluation | EvaluationError
 logger = logging.getLogger(__name__)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -212,8 +213,6 @@ class _Evaluating:
 
     def do(self, job: Job) -> tuple[Any, float]:
         """The outcome of a job, or what it raised; CPU seconds."""
-        import time
-
         assert self._worker is not None
         started = time.process_time()
         try:

@@ -16,11 +16,9 @@ from rank_search.plugins import Registry
 from rank_search.searching.about import About
 from rank_search.searching.trial import Trial
 from rank_search.space import RankPlan
+from rank_search.space.unseen import DRAWS, ENUMERABLE
 from rank_search.task.oracles import Oracles
 from rank_search.task.task import Task
-
-ENUMERABLE = 20_000  # spaces up to this size are walked through to the last plan
-DRAWS = 64  # random draws before a larger space is taken as exhausted
 
 
 @dataclass(frozen=True)
