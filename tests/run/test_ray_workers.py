@@ -83,7 +83,7 @@ def ray() -> Iterator[Any]:
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers do not have this file
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield ray
     ray.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
