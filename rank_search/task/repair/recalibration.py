@@ -41,7 +41,7 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Nest]) -> 
     Raises:
         EvaluationError: if either network cannot run a batch.
     """
-    pairs = _pairs(model, dense)
+    pairs = norm_pairs(model, dense)
     model.eval()
     if not pairs:
         return
@@ -61,7 +61,7 @@ def has_running_statistics(model: nn.Module) -> bool:
     return any(isinstance(module, BatchNorm) and module.running_mean is not None for module in model.modules())
 
 
-def _pairs(model: nn.Module, dense: nn.Module) -> dict[str, tuple[BatchNorm, BatchNorm]]:
+def norm_pairs(model: nn.Module, dense: nn.Module) -> dict[str, tuple[BatchNorm, BatchNorm]]:
     """The batch norms that keep running statistics, with those of the dense network, by name."""
     originals = dict(dense.named_modules())
     found: dict[str, tuple[BatchNorm, BatchNorm]] = {}
@@ -110,26 +110,53 @@ class _Fit:
         self._apply()
 
     def _apply(self) -> None:
-        norm, original = self._norm, self._original
-        mean, variance = _exact(original.running_mean), _exact(original.running_var)
         mean_c, mean_d, square_c, square_d, product = self._sums / self._count
-        least = LEAST_VARIANCE * variance + torch.finfo(torch.float64).tiny
-        var_c, var_d = torch.maximum(square_c - mean_c**2, least), torch.maximum(square_d - mean_d**2, least)
-        rho = ((product - mean_c * mean_d) / (var_c * var_d).sqrt()).clamp(0, 1)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        scale = (variance + original.eps).sqrt()
-        if norm.affine:
-            weight, bias = _exact(original.weight), _exact(original.bias)
-            gain = rho.sqrt() * var_d.sqrt() / scale * (var_c + norm.eps).sqrt() / var_c.sqrt()
-            norm.running_mean.copy_(mean + mean_c)
-            norm.running_var.copy_(var_c)
-            norm.weight.copy_(weight * gain)
-            norm.bias.copy_(bias + weight * mean_d / scale)
-        else:  # scale and shift can only be put into the statistics
-            slope = (rho.sqrt() * (var_d / var_c).sqrt()).clamp_min(1e-3)
-            norm.running_mean.copy_(mean + mean_c - mean_d / slope)
-            norm.running_var.copy_((scale / slope) ** 2 - norm.eps)
+        mend(
+            self._norm,
+            self._original,
+            mean_c,
+            mean_d,
+            square_c - mean_c**2,
+            square_d - mean_d**2,
+            product - mean_c * mean_d,
+        )
+
+
+def mend(
+    norm: BatchNorm,
+    original: BatchNorm,
+    mean_c: Tensor,
+    mean_d: Tensor,
+    var_c: Tensor,
+    var_d: Tensor,
+    covariance: Tensor,
+) -> None:
+    """Sets a batch norm from the statistics of its inputs (see :func:`recalibrate`), ``[channels]`` each, float64.
+
+    Args:
+        norm: of the compressed network; changed.
+        original: of the dense one.
+        mean_c, mean_d: of the compressed and the dense input, without the dense network's running mean.
+        var_c, var_d, covariance: of the two.
+    """
+    mean, variance = _exact(original.running_mean), _exact(original.running_var)
+    least = LEAST_VARIANCE * variance + torch.finfo(torch.float64).tiny
+    var_c, var_d = torch.maximum(var_c, least), torch.maximum(var_d, least)
+    rho = (covariance / (var_c * var_d).sqrt()).clamp(0, 1)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = (variance + original.eps).sqrt()
+    if norm.affine:
+        weight, bias = _exact(original.weight), _exact(original.bias)
+        gain = rho.sqrt() * var_d.sqrt() / scale * (var_c + norm.eps).sqrt() / var_c.sqrt()
+        norm.running_mean.copy_(mean + mean_c)
+        norm.running_var.copy_(var_c)
+        norm.weight.copy_(weight * gain)
+        norm.bias.copy_(bias + weight * mean_d / scale)
+    else:  # scale and shift can only be put into the statistics
+        slope = (rho.sqrt() * (var_d / var_c).sqrt()).clamp_min(1e-3)
+        norm.running_mean.copy_(mean + mean_c - mean_d / slope)
+        norm.running_var.copy_((scale / slope) ** 2 - norm.eps)
 
 
 def _exact(tensor: Tensor | None) -> Tensor:

@@ -1,0 +1,178 @@
+"""Refitting the factors of one layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rank_search.space.forms.factor_modules import weight_for
+from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.layers.layer import Layer
+from rank_search.task.repair.factor_fit import features_of, fit_all, fit_last, weight_of
+from rank_search.task.repair.mender import HELD_OUT, ROWS, Inputs, Mended, Mender, Mismatch
+from rank_search.task.repair.moments import Moments, Statistics
+from rank_search.task.repair.recalibration import BatchNorm, mend
+from rank_search.task.repair.rows import extents_of, input_rows, output_rows, picked
+
+RIDGES = (1e-4, 1e-2, 1.0)
+"""Tried for the last factor."""
+
+RIDGE, ITERATIONS = 1e-4, 50
+"""Of the fit of all factors."""
+
+WIDEST = 4608
+"""Inputs of a weight whose second moments are gathered; of a wider one only the last factor is fitted."""
+
+ROWS_EACH = 8  # of an input of the weight, at least
+ROUNDING = 1e-9  # an error, relative to what is wanted, that counts as none
+NUMBERS = 2**22  # of rows that are held at once
+
+
+class LayerMender(Mender):
+    """The second moments of what one layer is given in the compressed network and of what it puts out in the dense one.
+
+    Args:
+        module: the factors, of the compressed network.
+        dense: the layer they stand for.
+        norm: the batch norms, of the compressed and of the dense network, that take the layer's outputs at once.
+    """
+
+    def __init__(
+        self, name: str, calls: int, module: LowRank, dense: nn.Module, norm: tuple[BatchNorm, BatchNorm] | None = None
+    ) -> None:
+        super().__init__(name, calls)
+        self._module, self._dense, self._norm = module, dense, norm
+        self._layer = Layer.of(name, dense)
+        self._wanted: list[tuple[torch.Size, tuple[Tensor, ...], Tensor, Tensor]] = []
+        self._fit, self._held = Moments(), Moments()
+        self._inputs = 0
+        factors = [_canonical(part) for part in module]
+        self._features = features_of(factors, self._layer.groups)
+        self._width = self._layer.group_channels[1] * self._layer.taps
+        self._narrow = self._width <= WIDEST
+        self._factors = factors if self._narrow else factors[-1:]  # those that are fitted
+
+    def begin(self) -> None:
+        super().begin()
+        self._wanted = []
+
+    def hear(self, given: Tensor, output: Tensor, inputs: Inputs) -> None:
+        given, output = self._batched(given), self._batched(output)
+        self._inputs = inputs.total
+        rows = max(ROWS, ROWS_EACH * self._width if self._narrow else 0)
+        at = picked(extents_of(self._layer, output), inputs.positions(len(output), rows))
+        wanted = _wide(output_rows(self._layer, output, at))
+        self._wanted.append((given.shape, at, wanted, inputs.held_out(len(output))))
+
+    def add(self, given: Tensor) -> None:
+        given = self._batched(given)
+        shape, at, wanted, held = self._wanted[self.added]
+        if given.shape != shape:
+            raise Mismatch(f"{list(given.shape)} instead of {list(shape)}")
+        if not self._narrow and self._features is None:
+            return
+        wanted = wanted.to(given.device)
+        step = max(1, NUMBERS // (self._layer.groups * self._width * len(at[0])))
+        for first in range(0, len(given), step):
+            part = slice(first, first + step)
+            x = _wide(input_rows(self._layer, self._dense, given[part], at))
+            if not self._narrow:
+                assert self._features is not None
+                x = x @ self._features.to(x).transpose(1, 2)[:, None]
+            for moments, chosen in ((self._fit, ~held[part]), (self._held, held[part])):
+                rows = chosen.to(given.device)
+                moments.add(x[:, rows].flatten(1, 2), wanted[:, part][:, rows].flatten(1, 2))
+
+    def finish(self) -> Mended:
+        if not self._narrow and self._features is None:
+            return Mended(left=f"its weight has {self._width} inputs: over {WIDEST}")
+        if not self._fit.count or not self._held.count:
+            return Mended(left=f"no input can be held out: give at least {HELD_OUT}")
+        centred = self._norm is not None or self._module.bias is not None
+        fit, held = self._fit.statistics(centred), self._held.statistics(centred)
+        if not (fit.finite and held.finite):
+            return Mended(left="what it is given, or should put out, is NaN or infinite")
+        mended = self._refit(fit, held)
+        self._mend_means(mended.left is None)
+        return mended
+
+    def _refit(self, fit: Statistics, held: Statistics) -> Mended:
+        """Puts the best factors into the module."""
+        total = max(float(held.yy.sum()), torch.finfo(torch.float64).tiny)
+        before = best = held.error(self._weight(self._factors))
+        if before <= ROUNDING * total:
+            return Mended(before / total, before / total, "it puts out what the dense layer does")
+        found = self._factors
+        last = found[-1]
+        needed = last[0, 0].numel() if self._features is not None else self._width
+        if fit.count < needed:
+            return Mended(before / total, before / total, self._too_few(needed, fit.count))
+        if self._features is not None:
+            features = fit.of(self._features) if self._narrow else fit
+            for ridge in RIDGES:
+                tried = [*self._factors[:-1], fit_last(last, features, ridge)]
+                error = held.error(self._weight(tried))
+                if error < best:
+                    best, found = error, tried
+        if self._narrow and fit.count >= self._width:
+            assert isinstance(self._dense.weight, Tensor)
+            dense = self._layer.canonical(self._dense.weight.detach().cpu().double()).flatten(2)
+            tried = fit_all(found, fit, dense, RIDGE, ITERATIONS)
+            error = held.error(self._weight(tried))
+            if error < best:
+                best, found = error, tried
+        if found is self._factors:
+            return Mended(before / total, before / total, "no fit is better on held-out inputs")
+        self._factors = found
+        for module, factor in zip([*self._module][-len(found) :], found, strict=True):
+            assert isinstance(module.weight, Tensor)
+            module.weight.copy_(weight_for(module, factor))
+        return Mended(before / total, best / total)
+
+    def _mend_means(self, refitted: bool) -> None:
+        """The bias takes the mean; then the batch norm what is left."""
+        both = self._fit.joined(self._held).statistics(centred=True)
+        weight = self._weight(self._factors)
+        bias = self._module.bias
+        mean = (weight @ both.mean_x[:, :, None])[:, :, 0].flatten()
+        wanted = both.mean_y.flatten()
+        if refitted and bias is not None:
+            bias.copy_(wanted - mean)
+        if self._norm is None:
+            return
+        norm, original = self._norm
+        if bias is not None:
+            mean = mean + bias.detach().cpu().double()
+        assert original.running_mean is not None
+        centre = original.running_mean.detach().cpu().double()
+        variance = ((weight @ both.xx) * weight).sum(2).flatten()
+        covariance = (weight * both.yx).sum(2).flatten()
+        mend(norm, original, mean - centre, wanted - centre, variance, both.yy.flatten(), covariance)
+
+    def _weight(self, factors: Sequence[Tensor]) -> Tensor:
+        return weight_of(factors, self._layer.groups)
+
+    def _batched(self, tensor: Tensor) -> Tensor:
+        """With a first axis, where a convolution is called without, or a linear layer with one vector."""
+        axes = 1 if self._layer.kind == "linear" else len(self._layer.kernel) + 1
+        return tensor[None] if tensor.ndim == axes else tensor
+
+    def _too_few(self, needed: int, rows: int) -> str:
+        inputs = math.ceil(self._inputs * needed / max(rows, 1))
+        return (
+            f"{self._inputs} inputs give {rows} positions to fit {needed} numbers a channel to: give at least {inputs}"
+        )
+
+
+def _canonical(module: nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return Layer.of("", module).canonical(weight.detach().cpu().double())
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half precision is too narrow to sum in."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
