@@ -151,6 +151,7 @@ def search(
 ) -> None:
     """Run one search, fine-tune, and save the compressed network."""
     from rank_search.records.schema import shown
+    from rank_search.report.render.stage_lines import left_lines, stages_line
     from rank_search.run.config import load_config
     from rank_search.run.single import run_single
 
@@ -169,10 +170,11 @@ def search(
     console.print(
         f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters; "
         f"latency {row['latency_ms']:.2f} ms a sample, dense {row['dense_latency_ms']:.2f} ms\n"
-        f"validation {measure}: dense {says(f'dense_val_{measure}')}, "
-        f"before fine-tuning {says(f'{measure}_before')}, after {says(f'val_{measure}')}",
+        f"validation {measure}: dense {says(f'dense_val_{measure}')}, {stages_line(output, row)}",
         highlight=False,
     )
+    for line in left_lines(output):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if row["reason"]:
         console.print(f"the search stopped early: {row['reason']}", markup=False, highlight=False)
     if row["remarks"]:

@@ -49,6 +49,8 @@ def task_of_recording(recording: Recording, budget: Budget, seed: int = 0) -> Re
         evaluation_samples=section["evaluation"]["samples"],
         recalibration_samples=section["evaluation"]["recalibration_samples"],
         objective=section["objective"],
+        repair="recalibrate",
+        repair_inputs=section["evaluation"]["recalibration_samples"],
     )
 
 

@@ -21,6 +21,7 @@ REGRET_FILE = "regret.csv"
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
 RESULT_FILE, CHECKPOINT_FILE, TRACEBACK_FILE = "result.json", "search.safetensors", "traceback.txt"
+STAGES_FILE = "stages.json"
 FINETUNE_FILE = "finetune.safetensors"
 """Of a fine-tune under way: of the best plan; those of the other ones of ``top_k`` have their place in the name."""
 

@@ -95,12 +95,15 @@ class EvaluationConfig(Section):
     """What one evaluation in a search looks at."""
 
     samples: int | None = Field(default=None, ge=1)
+    repair: Literal["none", "recalibrate", "refit"] = "recalibrate"
     recalibration_samples: int = Field(default=256, ge=0)
 
 
 class TaskConfig(Section):
-    """A network, data, an objective, a space and the common fine-tune.
+    """A network, data, an objective, a space, the repair and the common fine-tune.
 
+    ``repair`` corrects every network between the cut and the fine-tune, on ``repair_inputs`` training inputs without
+    targets; evaluations inside a search have a cheaper one of their own.
     ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
     methods train alike; without it every method gets the whole fine-tune on top. ``{recorded: NAME}`` takes everything
     else from a recording, whose evaluations are looked up.
@@ -112,6 +115,8 @@ class TaskConfig(Section):
     objective: str | dict[str, dict[str, Any] | None] = "classification"
     space: SpaceConfig = SpaceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    repair: Literal["none", "recalibrate", "refit"] = "refit"
+    repair_inputs: int = Field(default=512, ge=0)
     finetune: Recipe = Recipe()
     equal_training: bool = True
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
 
 from rank_search.searching import SearchResult
-from rank_search.space import RankPlan
+from rank_search.space import RankPlan, plan_of
 from rank_search.task import Evaluation, Task
+from rank_search.task.repair.mender import Mended
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Finalist:
     score: that the search gave it.
     before, after: measures on the whole validation set before and after the fine-tune.
     network: after it.
+    mended: what the refit made of each layer.
     """
 
     plan: RankPlan
@@ -27,6 +29,7 @@ class Finalist:
     before: Evaluation
     after: Evaluation
     network: nn.Module
+    mended: Mapping[str, Mended] = field(default_factory=dict)
 
 
 def finetune_best(
@@ -47,10 +50,11 @@ def finetune_best(
     """
     best: Finalist | None = None
     for place, (plan, score) in enumerate(best_plans(result, top_k)):
-        before = task.validate(task.compress(plan, result.trained))
+        start = task.compress(plan, result.trained)
+        mended, before = task.mended, task.validate(start)
         checkpoint = file if place == 0 else file.with_name(f"{file.name}.{place}")
-        network = task.finetune(plan, epochs, result.trained, checkpoint, kept)
-        found = Finalist(plan, score, before, task.validate(network), network)
+        network = task.finetune(plan, epochs, start if len(plan_of(start)) else result.trained, checkpoint, kept)
+        found = Finalist(plan, score, before, task.validate(network), network, mended)
         if best is None or found.after.score < best.after.score:
             best = found
     assert best is not None

@@ -37,9 +37,9 @@ def measure_plan(task: Task, test: Any, rows: IntArray) -> dict[str, float | int
     for name, samples in sets.items():
         found |= _measured(task, network, samples, f"raw_{name}", passes)
     repaired = 0.0
-    if task.repairs(plan):
+    if task.evaluation_repair.changes(plan):
         started = time.process_time()
-        network = task.repair(network, plan)
+        task.evaluation_repair.apply(network, plan)
         repaired = time.process_time() - started
         for name, samples in sets.items():
             found |= _measured(task, network, samples, name, passes)

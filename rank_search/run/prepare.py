@@ -190,6 +190,9 @@ def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, fol
         evaluation_samples=section.evaluation.samples,
         recalibration_samples=section.evaluation.recalibration_samples,
         objective=copy.deepcopy(section.objective),
+        repair=section.repair,
+        repair_inputs=section.repair_inputs,
+        evaluation_repair=section.evaluation.repair,
     )
 
 

@@ -19,6 +19,7 @@ from rank_search.records.schema import (
     FINETUNE_FILE,
     PLAN_FILE,
     RESULT_FILE,
+    STAGES_FILE,
     TRACEBACK_FILE,
     kept,
     measured,
@@ -31,6 +32,7 @@ from rank_search.run.config import Config
 from rank_search.run.finalists import best_plans, finetune_best
 from rank_search.run.folder import RunFolder
 from rank_search.run.shared_task import left_alone, shared
+from rank_search.run.stages import worth_of_stages
 from rank_search.searching import SearchResult, Trial, Workers, make_searcher, run_search
 from rank_search.searching.search import make_evaluator
 from rank_search.space import save
@@ -47,6 +49,7 @@ def run_cell(
     hopeless: Callable[[str], None] | None = None,
     workers: Workers | None = None,
     kept_some: Callable[[], None] = lambda: None,
+    stages: bool = False,
 ) -> dict[str, Any]:
     """Runs a cell, or goes on from its checkpoint; leaves its folder complete.
 
@@ -56,6 +59,7 @@ def run_cell(
         hopeless: of the search's meter (see :class:`Meter`).
         workers: who evaluates the plans of the search; this process if None.
         kept_some: called when the fine-tune has written a checkpoint.
+        stages: write down what each stage was worth, too.
 
     Returns:
         The cell's row of ``results.csv``; ``status`` is ``failed`` with a ``reason`` if its searcher or network failed,
@@ -69,7 +73,7 @@ def run_cell(
     row = names_of(config, cell)
     try:
         with isolated(cell.seed):
-            row |= {"status": "done", **_run(config, cell, folder, callback, hopeless, workers, kept_some)}
+            row |= {"status": "done", **_run(config, cell, folder, callback, hopeless, workers, kept_some, stages)}
     except (StorageError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the user's searcher, network or plug-in, out of memory: the other cells go on
@@ -120,6 +124,7 @@ def _run(
     hopeless: Callable[[str], None] | None,
     workers: Workers | None,
     kept_some: Callable[[], None],
+    stages: bool,
 ) -> dict[str, Any]:
     prepared, place = shared(config, cell, folder), folder.cell(cell)
     base, dense = prepared.task, prepared.dense
@@ -143,6 +148,8 @@ def _run(
         assert common.data is not None
         test = validate(best.network, common.data, prepared.test, common.objective, common.model).measures
     cost = common.admit(best.plan)
+    if stages and common.data is not None:
+        write_json(place / STAGES_FILE, worth_of_stages(common, best, result.trained))
     save(best.network, place)
     write_text(place / PLAN_FILE, best.plan.to_json())  # the same plan, with its dense layers spelled out
     latency, dense_latency = common.latencies([best.network, common.model])

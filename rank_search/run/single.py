@@ -139,11 +139,11 @@ def _row(config: Config, cell: Cell, folder: RunFolder) -> dict[str, Any]:
     """Runs the cell in this process, its evaluations where the workers are."""
     if cell.searcher.workers == 1:
         with limited_threads(config.run.threads):
-            return run_cell(config, cell, folder)
+            return run_cell(config, cell, folder, stages=True)
     from rank_search.run.search_workers import joined_workers
 
     with joined_workers(config, cell, folder) as workers, limited_threads(config.run.threads):
-        return run_cell(config, cell, folder, workers=workers)
+        return run_cell(config, cell, folder, workers=workers, stages=True)
 
 
 def parse_budget(text: str) -> Budget:

@@ -78,7 +78,7 @@ class Halving(Evaluator):
     def trained(self, plan: RankPlan) -> nn.Module | None:
         if self._best is None or self._best[1] != plan:
             return None
-        network = self._task.under(self._task.budget, self._task.seed).compress(plan)
+        network = self._task.space.compress(self._task.model, plan).eval()
         network.load_state_dict(self._best[2])
         return network
 

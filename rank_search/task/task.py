@@ -37,11 +37,10 @@ from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
 from rank_search.task.objectives.fit import check_fit
 from rank_search.task.passes import TRAINING_PASSES, Passes
 from rank_search.task.recipe import Recipe
-from rank_search.task.repair.recalibration import has_running_statistics, recalibrate
+from rank_search.task.repair.mender import Mended
+from rank_search.task.repair.repair import Repair
 from rank_search.task.task_loss import task_loss
 from rank_search.task.training import Training
-
-RECALIBRATION_BATCH = 128  # the inputs of all batch norms of the dense network are held for one batch
 
 
 class Task:
@@ -55,14 +54,19 @@ class Task:
         recipe: the common fine-tune.
         seed: of the fine-tune; the fixed subsets are the same for every seed.
         evaluation_samples: size of the fixed validation subset that :meth:`evaluate` uses; None is all.
-        recalibration_samples: training samples, without targets, on which batch norm is mended (see
-            :func:`recalibrate`); 0 leaves it alone.
+        recalibration_samples: training inputs, without targets, on which :meth:`evaluate` repairs a network; 0 leaves
+            it as it was cut.
         objective: what is good: ``classification``, ``regression``, ``multilabel``, ``segmentation``,
             ``language_modelling``, ``embedding``, ``module:Class``, ``{name: {option: value}}`` or an
             :class:`Objective`; None is classification.
+        repair: of every network that is fine-tuned or returned: ``none``, ``recalibrate`` (batch norm: see
+            :func:`recalibrate`) or ``refit`` (the factors, too: see :func:`refit`).
+        repair_inputs: training inputs, without targets, for it.
+        evaluation_repair: the same for networks that are only evaluated, many times in a search.
 
     Attributes:
         meter: what the oracles have used.
+        mended: what the last refit made of each layer, by name.
 
     Raises:
         InfeasibleBudgetError: if no plan of the space meets the budget.
@@ -82,13 +86,12 @@ class Task:
         evaluation_samples: int | None = None,
         recalibration_samples: int = 256,
         objective: ObjectiveSpec | None = None,
+        repair: str = "refit",
+        repair_inputs: int = 512,
+        evaluation_repair: str = "recalibrate",
     ) -> None:
-        for name, value, least in (
-            ("evaluation_samples", evaluation_samples, 1),
-            ("recalibration_samples", recalibration_samples, 0),
-        ):
-            if value is not None and value < least:
-                raise InvalidInputError(f"{name}={value} is not allowed: it must be at least {least}")
+        if evaluation_samples is not None and evaluation_samples < 1:
+            raise InvalidInputError(f"evaluation_samples={evaluation_samples} is not allowed: it must be at least 1")
         check_saveable(model)
         check_finite(model)
         space.require_feasible(budget)
@@ -96,10 +99,18 @@ class Task:
         self.recipe, self.seed = recipe or Recipe(), seed
         self.objective = make_objective(objective)
         self.data = None if data is None else data.without_test()
-        self._evaluation_samples, self._recalibration_samples = evaluation_samples, recalibration_samples
-        self._subsets: tuple[Any, Any] | None = None
+        self._evaluation_samples = evaluation_samples
+        self._evaluation_set: Any = None
         self._used: set[tuple[str, str]] = set()
-        self._has_norms = has_running_statistics(model)
+        self._repair = Repair(repair, repair_inputs, model, self.data, ("repair", "repair_inputs"))
+        self._evaluation_repair = Repair(
+            evaluation_repair,
+            recalibration_samples,
+            model,
+            self.data,
+            ("evaluation_repair", "recalibration_samples"),
+        )
+        self.mended: dict[str, Mended] = {}
         self._mixed = MixedNetwork(model)
         self._lock = threading.RLock()
         self._threads = threading.get_ident(), torch.get_num_threads()
@@ -194,7 +205,7 @@ class Task:
             return sum(options.relative_error(int(row)) for options, row in rows)
 
     def evaluate(self, plan: RankPlan) -> Evaluation:
-        """Builds the network, recalibrates batch norm and validates it on the task's fixed validation subset.
+        """Builds the network, repairs it cheaply and validates it on the task's fixed validation subset.
 
         Raises:
             OverBudgetError: before anything is built.
@@ -218,7 +229,8 @@ class Task:
         self.admit(plan)
         trained = epochs * len(self._data().train)
         with self._lock:
-            samples = self._scoring_cost() + self._recalibration_cost(plan)
+            repair = self._repair if epochs else self._evaluation_repair
+            samples = self._scoring_cost() + repair.cost(plan)
             self._charge(_used_by(plan), evaluations=1, samples_forward=samples, samples_trained=trained)
 
     def charge_rung(self, epochs: int) -> None:
@@ -232,7 +244,7 @@ class Task:
 
     def _scoring_cost(self) -> int:
         """Forward samples of :meth:`score`."""
-        return len(self._subset()[1]) * (2 if self.objective.by_dense else 1)
+        return len(self.evaluation_set) * (2 if self.objective.by_dense else 1)
 
     def judge(self, plan: RankPlan) -> Evaluation:
         """What :meth:`evaluate` says of a plan that was charged before.
@@ -242,7 +254,7 @@ class Task:
         """
         self.admit(plan)
         with self._working():  # what listens to the dense network and the caches of factors serve one plan at a time
-            return self.score(self._build(plan))
+            return self.score(self._build(plan, self._evaluation_repair))
 
     def score(self, network: nn.Module) -> Evaluation:
         """What a network is worth on the fixed validation samples; charges nothing.
@@ -251,7 +263,7 @@ class Task:
             EvaluationError, DataError
         """
         with self._working():
-            return validate(network, self._data(), self._subset()[1], self.objective, self.model)
+            return validate(network, self._data(), self.evaluation_set, self.objective, self.model)
 
     def train_batches(
         self, generator: torch.Generator, batch_size: int | None = None, skip: int = 0
@@ -324,12 +336,12 @@ class Task:
     # -- what only the house sees --------------------------------------------------------------------------------------
 
     def compress(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
-        """The network under the plan, from cached factors, batch norm recalibrated on a fixed training subset.
+        """The network under the plan, from cached factors, repaired on a fixed training subset.
 
         Args:
             plan: within the budget.
             trained: the dense network with weights of its own, as a one-shot search leaves them, which are decomposed
-                on the spot (in Frobenius' metric) and recalibrated towards; or the plan's own network, trained already,
+                on the spot (in Frobenius' metric) and repaired towards; or the plan's own network, trained already,
                 which is copied as it stands. None takes the task's.
 
         Raises:
@@ -344,8 +356,8 @@ class Task:
             if trained is not None and _is_of(trained, plan):
                 compressed = copy_network(trained).eval()
             else:
-                self._charge(_used_by(plan), samples_forward=self._recalibration_cost(plan))
-                compressed = self._build(plan, trained)
+                self._charge(_used_by(plan), samples_forward=self._repair.cost(plan))
+                compressed = self._build(plan, self._repair, trained)
             verify_cost(self.space, compressed, plan)
         return compressed
 
@@ -408,31 +420,45 @@ class Task:
             self.compress(plan, trained), data, recipe, self.seed, self.model, self._charge_training, self.objective
         )
 
-    def repair(self, compressed: nn.Module, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
-        """Recalibrates the batch norms of a plan's network in place, on a fixed training subset; charges nothing.
+    def cut(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module | None:
+        """The network as the plan cuts it, before any repair; charges nothing.
 
         Args:
-            compressed: as ``space.compress`` leaves it.
-            plan: what it was compressed by.
-            trained: the dense network to recalibrate towards; None is the task's.
-        """
-        if self.data is not None and self.repairs(plan):
-            batches = self.data.batches(self._subset()[0], RECALIBRATION_BATCH)
-            recalibrate(compressed, self.model if trained is None else trained, (batch.inputs for batch in batches))
-        return compressed.eval()
+            plan, trained: as in :meth:`compress`.
 
-    def repairs(self, plan: RankPlan) -> bool:
-        """Whether :meth:`repair` changes the plan's network."""
-        return self._calibration_samples(plan) > 0
+        Returns:
+            None if ``trained`` is the plan's own network, which nobody cuts.
+
+        Raises:
+            OverBudgetError, PlanError
+        """
+        self.admit(plan)
+        if trained is not None and _is_of(trained, plan):
+            return None
+        with self._working():
+            return (self.space.compress(self.model, plan) if trained is None else compress(trained, plan)).eval()
+
+    @property
+    def final_repair(self) -> Repair:
+        """What networks are corrected by that are fine-tuned or returned."""
+        return self._repair
+
+    @property
+    def evaluation_repair(self) -> Repair:
+        """What :meth:`evaluate` corrects a network by."""
+        return self._evaluation_repair
 
     @property
     def evaluation_set(self) -> Any:
-        """The fixed validation samples that :meth:`evaluate` looks at.
+        """The fixed validation samples that :meth:`evaluate` looks at, alike for all seeds.
 
         Raises:
             DataError: if the task has no data.
         """
-        return self._subset()[1]
+        if self._evaluation_set is None:
+            validation = self._data().validation
+            self._evaluation_set = validation.subset(self._evaluation_samples or len(validation), seed=0)
+        return self._evaluation_set
 
     def latencies(self, models: Sequence[nn.Module]) -> list[float]:
         """Median milliseconds per sample in a batch of 32, the networks measured in turn (see :func:`latencies`).
@@ -465,28 +491,10 @@ class Task:
             raise DataError("this task has no data: give Task(..., data=rank_search.load_data(...))")
         return self.data
 
-    def _subset(self) -> tuple[Any, Any]:
-        """The fixed training samples for recalibration and validation samples for evaluation; alike for all seeds."""
-        if self._subsets is None:
-            data = self._data()
-            count = self._evaluation_samples or len(data.validation)
-            calibration = data.train.subset(max(1, self._recalibration_samples), seed=0)
-            self._subsets = (calibration, data.validation.subset(count, seed=0))
-        return self._subsets
-
-    def _build(self, plan: RankPlan, trained: nn.Module | None = None) -> nn.Module:
+    def _build(self, plan: RankPlan, repair: Repair, trained: nn.Module | None = None) -> nn.Module:
         compressed = self.space.compress(self.model, plan) if trained is None else compress(trained, plan)
-        return self.repair(compressed, plan, trained)
-
-    def _calibration_samples(self, plan: RankPlan) -> int:
-        """Samples that recalibration of this plan's network runs; the dense network keeps its own statistics."""
-        if self.data is None or not self._recalibration_samples or not self._has_norms or not _used_by(plan):
-            return 0
-        return len(self._subset()[0])
-
-    def _recalibration_cost(self, plan: RankPlan) -> int:
-        """Forward samples: those run through the compressed network and through the dense one."""
-        return 2 * self._calibration_samples(plan)
+        self.mended = repair.apply(compressed, plan, trained)
+        return compressed
 
     def _charge(self, used: set[tuple[str, str]], **counts: int) -> None:
         """Charges the counts and the decompositions that this task has not used before, all or none."""

@@ -45,16 +45,16 @@ def input_covariances(
         if type(module) in KINDS and (names is None or name in names)
     }
     device = device_of(model)
-    before_norm: set[str] | None = None
+    normed: set[str] | None = None
     shape = "unknown"
     try:
         with evaluating(model):
             for batch in batches:
                 shape = described(batch)
                 check_nest(batch, "it")
-                if before_norm is None:
-                    before_norm = (
-                        _before_norm(model, layers, moved(mapped(batch, lambda tensor: tensor[:1]), device))
+                if normed is None:
+                    normed = (
+                        before_norm(model, layers, moved(mapped(batch, lambda tensor: tensor[:1]), device))
                         if centred
                         else set()
                     )
@@ -62,9 +62,9 @@ def input_covariances(
                     call(model, moved(batch, device))
     except Exception as error:
         raise CovarianceError(f"the model cannot run the calibration batch of shape {shape}: {told(error)}") from error
-    if before_norm is None:
+    if normed is None:
         raise CovarianceError("there is no calibration batch: give at least one, [N, ...] as the model takes it")
-    return {name: moments.matrix(name in before_norm) for name, moments in found.items()}
+    return {name: moments.matrix(name in normed) for name, moments in found.items()}
 
 
 class _Moments:
@@ -104,7 +104,7 @@ def _adder(found: dict[str, _Moments], layers: dict[str, nn.Module]) -> Callable
     return add
 
 
-def _before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Nest) -> set[str]:
+def before_norm(model: nn.Module, layers: dict[str, nn.Module], sample: Nest) -> set[str]:
     """The layers whose every output is the very tensor that a batch norm is given."""
     outputs: list[tuple[str, Tensor]] = []
     normed: list[Tensor] = []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rank_search.space.forms.multiplied import multiplied
-from rank_search.task.repair.moments import Statistics
+from rank_search.space.layers.moments import Statistics
 
 Factors = Sequence[Tensor]
 """``[groups, out / groups, in / groups, taps]`` each, in the order they run, float64."""

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.space.layers.layer import Layer
+from rank_search.space.layers.moments import Moments, Statistics
+from rank_search.space.layers.rows import extents_of, input_rows, output_rows, picked
 from rank_search.task.repair.factor_fit import features_of, fit_all, fit_last, weight_of
 from rank_search.task.repair.mender import HELD_OUT, ROWS, Inputs, Mended, Mender, Mismatch
-from rank_search.task.repair.moments import Moments, Statistics
 from rank_search.task.repair.recalibration import BatchNorm, mend
-from rank_search.task.repair.rows import extents_of, input_rows, output_rows, picked
 
 RIDGES = (1e-4, 1e-2, 1.0)
 """Tried for the last factor."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rank_search.space.layers.rows import channels_at, picked
 from rank_search.task.repair.mender import ROWS, Inputs, Mended, Mender, Mismatch
 from rank_search.task.repair.recalibration import BatchNorm, mend
-from rank_search.task.repair.rows import channels_at, picked
 
 
 class NormMender(Mender):

@@ -1,4 +1,4 @@
-"""What a layer is given, as rows: their product with the weight's rows is what the layer puts out, in every geometry."""
+"""What a layer is given, as rows: times the weight they are what the layer puts out, in every geometry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rank_search.space.layers.layer import Layer
-from rank_search.task.repair.rows import extents_of, input_rows, output_rows, picked
+from rank_search.space.layers.rows import extents_of, input_rows, output_rows, picked
 
 GEOMETRIES = {
     "linear": (nn.Linear(6, 5), (3, 6)),

@@ -1,0 +1,66 @@
+"""What repair is worth before any fine-tuning: kinds x forms x budgets x errors, on a pretrained CIFAR ResNet."""
+
+from __future__ import annotations
+
+import time
+
+from cifar import add_data, load
+from timing import parser, print_table, use_threads
+
+from rank_search.space import Budget, RankSpace
+from rank_search.space.layers.patch_moments import patch_moments
+from rank_search.task import Task
+from rank_search.task.networks.models import load_model
+
+FORMS = {"tucker2": ["tucker2"], "all four": ["tucker2", "svd_spatial", "svd_grouped", "cp"]}
+KINDS = ("none", "recalibrate", "refit")
+CALIBRATION = 512
+
+
+def main() -> None:
+    command = parser(__doc__)
+    add_data(command)
+    command.add_argument("--model", default="cifar_resnet20")
+    command.add_argument("--weights", required=True)
+    command.add_argument("--cache", default=None, help="folder that keeps the decompositions for another run")
+    command.add_argument("--inputs", type=int, default=CALIBRATION, help="of the repair")
+    command.add_argument("--macs", type=float, nargs="*", default=[0.5, 0.3, 0.2])
+    arguments = command.parse_args()
+    use_threads(arguments.threads)
+    model, data = load_model(arguments.model, arguments.weights), load(arguments)
+    batches = (b.inputs for b in data.batches(data.train.subset(CALIBRATION, seed=0), 128))
+    moments = patch_moments(model, batches, CALIBRATION)
+    rows = []
+    for title, forms in FORMS.items():
+        for errors in ("weight", "refit"):
+            space = RankSpace.from_model(
+                model,
+                data.example(),
+                forms,
+                exclude=["conv1", "linear"],
+                cache=arguments.cache,
+                moments=moments if errors == "refit" else None,
+            )
+            started = time.process_time()
+            space.relative_errors()
+            tables = time.process_time() - started
+            for bound in arguments.macs:
+                budget = Budget(macs=bound)
+                plan = space.plan(space.minimise_measured(budget).indices)
+                row = [title, errors, f"{bound:g}", f"{tables:.1f}"]
+                for kind in KINDS:
+                    task = Task(model, space, budget, data, repair=kind, repair_inputs=arguments.inputs)
+                    task.cut(plan)  # factors are fitted once, before the clock
+                    started = time.process_time()
+                    network = task.compress(plan)
+                    spent = time.process_time() - started
+                    row += [f"{100 * task.validate(network).accuracy:.2f}", f"{spent:.1f}"]
+                rows.append(row)
+                print("  ".join(row), flush=True)
+    dense = Task(model, space, Budget(macs=1.0), data).validate(model)
+    print(f"\n{arguments.model}, dense {100 * dense.accuracy:.2f}; accuracy in % and CPU seconds, {arguments.inputs} inputs")
+    print_table(["forms", "errors", "macs", "tables s", *(f"{k}{s}" for k in KINDS for s in ("", " s"))], rows)
+
+
+if __name__ == "__main__":
+    main()
