@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.budget import Budget
 from rank_search.space.forms.estimate import Estimate
 from rank_search.space.solver.knapsack import Solution
-from rank_search.space.space import RankSpace
 from rank_search.space.tables.options import LayerOptions
+
+if TYPE_CHECKING:
+    from rank_search.space.space import RankSpace
 
 Values = Callable[[Sequence[FloatArray]], Sequence[FloatArray]]
 """From the relative errors of all layers, ``[n]`` each, to the values that are summed; rising in each error."""

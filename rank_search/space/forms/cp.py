@@ -95,7 +95,8 @@ class CP(Decomposition):
         outside = [rank for rank in ends if not grid[0] <= rank <= grid[-1]]
         more = wanted[fitted] if fitted is not None else wanted[:0]
         knots = np.unique(np.concatenate([grid[::-KNOT_STEP], grid[:1], outside, more]).astype(np.int64))
-        return Estimate.between(wanted, knots, self.errors(weight, knots[:, None]))
+        errors = self.errors(weight, knots[:, None])
+        return Estimate.between(wanted, knots, errors, self.largest_ranks(weight.layer)[0])
 
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
         (rank,) = ranks

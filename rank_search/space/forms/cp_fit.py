@@ -7,6 +7,7 @@ import numpy as np
 from rank_search.arrays import FloatArray
 from rank_search.space.forms.cp_als import Sweeps, balanced, distance, sweeps_of
 from rank_search.space.forms.cp_starts import Factors, fibre_starts, least_of_fibres, slices
+from rank_search.space.forms.one_thread import one_thread
 
 EXACT = 1e-20  # of the energy: what is left to rounding
 POLISHED = 1e-5  # below it sweeps in float32 see their own rounding
@@ -25,6 +26,11 @@ def fit(tensor: FloatArray, rank: int, iterations: int, start: Factors | None = 
         iterations: see :class:`CP`.
         start: what :func:`slices` gives for this tensor, R outer products or more; made if not given.
     """
+    with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        return _fit(tensor, rank, iterations, start)
+
+
+def _fit(tensor: FloatArray, rank: int, iterations: int, start: Factors | None) -> tuple[Factors, float]:
     scale = float(np.exp2(np.round(np.log2(max(float(np.abs(tensor).max()), 1e-300)))))
     scaled = tensor / scale  # float32 holds neither 1e-50 nor 1e50
     energy = float(np.square(scaled).sum())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rank_search.arrays import FloatArray, IntArray
+from rank_search.space.forms.one_thread import one_thread
 
 Factors = list[FloatArray]
 """One matrix ``[extent, R]`` per mode of a tensor ``[Co, Ci, kh kw]``."""
@@ -25,8 +26,9 @@ def slices(tensor: FloatArray, most: int) -> Factors:
     mode = 2 - int(np.argmin(tensor.shape[::-1]))
     along = np.moveaxis(tensor, mode, 0)
     unfolding = along.reshape(len(along), -1)
-    basis = np.linalg.eigh(unfolding @ unfolding.T)[1][:, ::-1]
-    left, values, right = np.linalg.svd((basis.T @ unfolding).reshape(along.shape), full_matrices=False)
+    with one_thread():
+        basis = np.linalg.eigh(unfolding @ unfolding.T)[1][:, ::-1]
+        left, values, right = np.linalg.svd((basis.T @ unfolding).reshape(along.shape), full_matrices=False)
     which, column = np.divmod(np.argsort(-values.ravel(), kind="stable")[:most], values.shape[1])
     size = np.cbrt(values[which, column])
     sides = iter((left[which, :, column].T, right[which, column, :].T))

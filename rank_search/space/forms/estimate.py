@@ -31,24 +31,30 @@ class Estimate:
         return cls(errors, errors, np.ones(len(errors), dtype=np.bool_))
 
     @classmethod
-    def between(cls, ranks: IntArray, knots: IntArray, errors: FloatArray) -> Estimate:
-        """Of a form with one rank, whose best error falls with it.
+    def between(cls, ranks: IntArray, knots: IntArray, errors: FloatArray, complete: int) -> Estimate:
+        """Of CP, whose best error falls with its rank.
 
-        Between knots the errors run along monotone cubics of the logarithm of the rank (Fritsch and Carlson, 1980). A
-        rank errs at least as much as the next larger knot: a fit of the smaller rank is one of the larger, too.
+        Between knots the residual's norm runs along monotone cubics of the root of the rank (Fritsch and Carlson, 1980).
+        A floor is what the next larger knot says: the residual of a fit of rank R is itself a sum of ``complete``
+        orthogonal outer products, so the K - R largest hold at least ``(K - R) / complete`` of it, and the best fit of
+        rank K leaves at most the rest.
 
         Args:
             ranks: ``[n]``, none above the largest knot or below the smallest.
             knots: ``[m]``, rising.
-            errors: measured there.
+            errors: measured there, ``[m]``.
+            complete: a rank at which every tensor of the layer is exact.
         """
         falling = np.minimum.accumulate(errors)
         place = np.searchsorted(knots, ranks)
         measured = knots[place] == ranks
         if measured.all():
             return cls.exact(errors[place])
-        curve = PchipInterpolator(np.log(knots), falling)(np.log(ranks))
-        curve = np.clip(curve, falling[place], falling[np.maximum(place - 1, 0)])
+        curve = PchipInterpolator(np.sqrt(knots), np.sqrt(falling))(np.sqrt(ranks)) ** 2
+        above = falling[np.maximum(place - 1, 0)]
+        floors = np.minimum(falling[place] / (1 - (knots[place] - ranks) / complete), above)
         return cls(
-            np.where(measured, errors[place], curve), np.where(measured, errors[place], falling[place]), measured
+            np.where(measured, errors[place], np.clip(curve, floors, above)),
+            np.where(measured, errors[place], floors),
+            measured,
         )

@@ -168,14 +168,17 @@ class LayerOptions:
 
         Some are interpolated, where a form's fits take long (:attr:`estimated`).
         """
-        return _frozen(self.estimated.errors)
+        return self.estimated.errors
 
     @cached_property
     def estimated(self) -> Estimate:
         """The errors, which of them are measured, and what the others are expected not to fall below."""
         if "errors" in self.__dict__:
             return Estimate.exact(self.errors)
-        return self.estimate()
+        found = self.estimate()
+        for array in (found.errors, found.floors, found.measured):
+            _frozen(array)
+        return found
 
     def estimate(self, fitted: NDArray[np.bool_] | None = None) -> Estimate:
         """As :attr:`estimated`, with at least the options ``fitted``, ``[n]``, measured."""
