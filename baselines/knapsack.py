@@ -14,9 +14,9 @@ from rank_search.task import Oracles
 class Knapsack(Searcher):
     """Least sum of weight errors within the budget, with a certificate (docs/methods.md; solver: ``space.knapsack``).
 
-    One proposal: its score is the sum, of measured errors also where tables interpolate (``cp``), and ``lower_bound`` in
-    its info says how far below it any plan can be; ``interpolation``, where options were interpolated to the end, how
-    much of that gap they hide.
+    One proposal: its score is the sum, of measured errors also where tables interpolate (``cp``), and ``lower_bound``
+    in its info says how far below it any plan can be; ``interpolation``, where options were interpolated to the end,
+    how much of that gap they hide.
 
     Args:
         weights: ``"relative"`` sums ``||W - What||^2 / ||W||^2`` over layers, ``"none"`` sums ``||W - What||^2``.

@@ -41,9 +41,10 @@ class MeasuredSolution:
 def minimise_measured(space: RankSpace, budget: Budget, values: Values = list) -> MeasuredSolution:
     """The plan of least total value as :meth:`RankSpace.minimise` finds it, each of its options measured.
 
-    Solves with the tables, measures what was chosen and the next ranks of the same form on both sides, and solves again,
-    until nothing of that is interpolated any more. It ends, since every turn measures an option that was not measured;
-    the tables themselves are left as they are. Where no form interpolates it is one ``space.minimise``.
+    Solves with the tables, measures what was chosen, the next ranks on both sides, and what an interpolating form has
+    to offer in its place, and solves again, until nothing of that is interpolated any more. It ends, since every turn
+    measures an option that was not measured; the tables themselves are left as they are. Where no form interpolates it
+    is one ``space.minimise``.
 
     Args:
         space: its errors are computed if they are not yet.
@@ -77,12 +78,23 @@ def minimise_measured(space: RankSpace, budget: Budget, values: Values = list) -
 
 
 def _unmeasured(options: LayerOptions, estimate: Estimate, row: int) -> NDArray[np.bool_]:
-    """Of an option and its neighbours of the same form those that are interpolated, ``[n]``; none if the form is exact."""
+    """Interpolated options that could take an option's place, ``[n]``: it and its neighbours of the same form.
+
+    Of another form, the dearest that is no dearer than the option on any metric, and its neighbours.
+    """
     wanted = np.zeros(len(options), dtype=np.bool_)
-    rows: IntArray = np.flatnonzero(options.form == options.form[row])
-    if row and not estimate.measured[rows].all():
+    for form in np.unique(options.form[~estimate.measured]):
+        rows: IntArray = np.flatnonzero(options.form == form)
         order = rows[np.lexsort(options.ranks[rows].T[::-1])]
-        place = int(np.flatnonzero(order == row)[0])
+        centre = row
+        if options.form[row] != form:
+            rivals = (options.costs[order] <= options.costs[row]).all(1) & (
+                estimate.floors[order] < estimate.errors[row]
+            )
+            if not rivals.any():
+                continue
+            centre = order[np.flatnonzero(rivals)[-1]]
+        place = int(np.flatnonzero(order == centre)[0])
         wanted[order[max(0, place - 1) : place + 2]] = True
     return wanted & ~estimate.measured
 

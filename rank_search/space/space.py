@@ -296,8 +296,8 @@ class RankSpace:
     def minimise_measured(self, budget: Budget, values: Values = list) -> MeasuredSolution:
         """The plan of least total error within the budget, each option that it chose measured (see ``measured.py``).
 
-        Where a form interpolates its tables (``cp``) the chosen options and their neighbours are fitted, and the problem
-        is solved again, until nothing chosen is interpolated; elsewhere it is one :meth:`minimise`.
+        Where a form interpolates its tables (``cp``) the chosen options and their neighbours are fitted, and the
+        problem is solved again, until nothing chosen is interpolated; elsewhere it is one :meth:`minimise`.
 
         Args:
             budget: the bound on the whole network's cost.

@@ -23,6 +23,7 @@ from rank_search.space.layers.layer_weight import LayerWeight
 
 KNOT_STEP = 4  # of the grid of ranks, from the largest down: those that tables fit
 SMALL = 1024  # weights of a group up to which every rank is fitted: there is nothing to save
+SLACK = 1e-3  # of the energy: how far a fit may be from the best one before a floor could be wrong
 NAMES = ("out", "in", "taps")
 
 
@@ -84,7 +85,7 @@ class CP(Decomposition):
         )
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
-        return np.array([self._fit(weight, rank)["error"].item() for (rank,) in ranks.tolist()], dtype=np.float64)
+        return np.array([self._error(weight, rank) for (rank,) in ranks.tolist()], dtype=np.float64)
 
     def estimate(self, weight: LayerWeight, ranks: IntArray, fitted: NDArray[np.bool_] | None = None) -> Estimate:
         wanted = ranks[:, 0]
@@ -96,7 +97,7 @@ class CP(Decomposition):
         more = wanted[fitted] if fitted is not None else wanted[:0]
         knots = np.unique(np.concatenate([grid[::-KNOT_STEP], grid[:1], outside, more]).astype(np.int64))
         errors = self.errors(weight, knots[:, None])
-        return Estimate.between(wanted, knots, errors, self.largest_ranks(weight.layer)[0])
+        return Estimate.between(wanted, knots, errors, self.largest_ranks(weight.layer)[0], SLACK * weight.energy)
 
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
         (rank,) = ranks
@@ -104,6 +105,14 @@ class CP(Decomposition):
         first, out = found["in"].transpose(1, 2), found["out"]  # [g, R, i], [g, o, R]
         depthwise = found["taps"].transpose(1, 2).reshape(-1, 1, 1, weight.layer.taps)
         return weight.unwhiten(first.unsqueeze(3)), depthwise, out.unsqueeze(3)
+
+    def _error(self, weight: LayerWeight, rank: int) -> float:
+        """Kept apart from the factors: it is looked at again and again, they at one rank of a layer."""
+        name = f"{self._name(rank)}.error"
+        return weight.part(name, lambda: {"error": self._fit(weight, rank)["error"]})["error"].item()
+
+    def _name(self, rank: int) -> str:
+        return f"cp{self._iterations}slices-{rank}"
 
     def _fit(self, weight: LayerWeight, rank: int) -> Tensors:
         """``out, in, taps``, each ``[groups, extent, R]``, and ``error``."""
@@ -118,7 +127,7 @@ class CP(Decomposition):
             error = torch.tensor(sum(error for _, error in fits), dtype=torch.float64)
             return dict(zip(NAMES, parts, strict=True)) | {"error": error}
 
-        return weight.part(f"cp{self._iterations}slices-{rank}", compute)
+        return weight.part(self._name(rank), compute)
 
     def _slices(self, weight: LayerWeight, rank: int) -> list[Factors]:
         """Of every group; in memory only, for the fits of other ranks."""

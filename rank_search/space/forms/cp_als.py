@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,8 @@ from rank_search.space.forms.cp_starts import Factors
 Floats = NDArray[np.floating[Any]]
 
 TOLERANCE, RELATIVE = 1e-5, 1e-2
-"""A fit ends when a sweep lowers the error by less than 1e-5 of the tensor's energy and less than 1e-2 of itself, several times in a row."""
 PATIENCE = 2
+"""A fit ends when so many sweeps in a row lower the error by less than 1e-5 of the energy and than 1e-2 of itself."""
 RIDGE = {"float32": 1e-4, "float64": 1e-13}  # of the mean diagonal of the normal matrix
 FIRST, GROWTH, CUT, LARGEST = 0.5, 1.15, 0.3, 10.0  # of the step along the last change
 UNEXTRAPOLATED = 2
@@ -25,9 +27,9 @@ FREE_WORK, LEAST_SWEEPS = 1.5e7, 8
 class Sweeps:
     """The sweeps of one tensor in one precision.
 
-    A sweep contracts the tensor twice, with the input factor (for the output factor) and with the output factor (for the
-    other two), and solves three sets of normal equations by Cholesky with a small ridge. Memory: the tensor twice, and
-    ``kh kw max(Co, Ci) R`` numbers.
+    A sweep contracts the tensor twice, with the input factor (for the output factor) and with the output factor (for
+    the other two), and solves three sets of normal equations by Cholesky with a small ridge. Memory: the tensor twice,
+    and ``kh kw max(Co, Ci) R`` numbers.
 
     Args:
         tensor: ``[Co, Ci, kh kw]``.
@@ -61,7 +63,7 @@ class Sweeps:
         error, step, slow = np.inf, FIRST, 0
         for count in range(most):
             ahead = before is not None and count >= UNEXTRAPOLATED
-            point = [a + step * (a - b) for a, b in zip(now, before, strict=True)] if ahead and before else now
+            point = now if before is None or not ahead else _beyond(now, before, step)
             found = self._sweep(point)
             if found is None or not found[1] <= error:
                 if not ahead:
@@ -76,7 +78,7 @@ class Sweeps:
                 break
         return [factor.astype(np.float64) for factor in now], error
 
-    def _sweep(self, factors: list[Floats]) -> tuple[list[Floats], float] | None:
+    def _sweep(self, factors: Sequence[Floats]) -> tuple[list[Floats], float] | None:
         """New factors, balanced, and their squared error; None where the equations cannot be solved."""
         _, into, taps = factors
         of_in, of_taps = into.T @ into, taps.T @ taps
@@ -117,12 +119,16 @@ class Sweeps:
         return None
 
 
-def balanced(factors: list[Floats]) -> list[Floats]:
+def _beyond(now: Sequence[Floats], before: Sequence[Floats], step: float) -> list[Floats]:
+    return [a + step * (a - b) for a, b in zip(now, before, strict=True)]
+
+
+def balanced(factors: Sequence[Floats]) -> list[Floats]:
     """Each factor of a component gets the cube root of the product of their norms."""
     return _balanced(factors, [np.square(factor).sum(0) for factor in factors])
 
 
-def _balanced(factors: list[Floats], squares: list[Floats]) -> list[Floats]:
+def _balanced(factors: Sequence[Floats], squares: Sequence[Floats]) -> list[Floats]:
     """As :func:`balanced`, from the squared norms."""
     norms = np.sqrt(np.array(squares))
     scale = np.cbrt(norms).prod(0) / np.maximum(norms, np.finfo(norms.dtype).tiny)
@@ -139,10 +145,10 @@ def distance(tensor: FloatArray, factors: Factors) -> float:
 def sweeps_of(shape: tuple[int, int, int], rank: int, iterations: int) -> int:
     """How many sweeps a fit may take: fewer where one is dear, so that wide layers stay within reach.
 
-    All ``iterations`` up to 1.5e7 multiply-adds a sweep (64 x 64 x 9 at rank 130), then as the root of the work falls, at
-    least 8 of 60.
+    All ``iterations`` up to 1.5e7 multiply-adds a sweep (64 x 64 x 9 at rank 130), then in inverse proportion to the
+    root of the work, at least 8 of 60.
     """
     out, into, taps = shape
     work = 2.0 * out * into * taps * rank + rank**3 / 2 + rank**2 * 2.0 * (out + into + taps)
     least = -(-iterations * LEAST_SWEEPS // 60)
-    return max(least, round(iterations * min(1.0, (FREE_WORK / work) ** 0.5)))
+    return max(least, round(iterations * math.sqrt(min(1.0, FREE_WORK / work))))

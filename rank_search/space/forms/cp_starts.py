@@ -16,9 +16,9 @@ Factors = list[FloatArray]
 def slices(tensor: FloatArray, most: int) -> Factors:
     """The tensor as a sum of orthogonal outer products, the first ``most`` by falling energy.
 
-    They are the singular triples of the slices along the smallest mode, taken in the singular basis of that mode. All of
-    them are an exact CP. The first R are a better start than leading singular vectors of unfoldings, and the optimum of a
-    tensor that is zero, constant, of rank one, or an identity.
+    They are the singular triples of the slices along the smallest mode, taken in the singular basis of that mode. All
+    of them are an exact CP. The first R are a better start than leading singular vectors of unfoldings, and the optimum
+    of a tensor that is zero, constant, of rank one, or an identity.
 
     Returns:
         ``[Co, most], [Ci, most], [kh kw, most]``, balanced.
@@ -28,10 +28,17 @@ def slices(tensor: FloatArray, most: int) -> Factors:
     unfolding = along.reshape(len(along), -1)
     with one_thread():
         basis = np.linalg.eigh(unfolding @ unfolding.T)[1][:, ::-1]
-        left, values, right = np.linalg.svd((basis.T @ unfolding).reshape(along.shape), full_matrices=False)
+        stack = (basis.T @ unfolding).reshape(along.shape)
+        wide = stack.shape[1] <= stack.shape[2]
+        stack = stack if wide else stack.transpose(0, 2, 1)
+        left = np.linalg.eigh(stack @ stack.transpose(0, 2, 1))[1][:, :, ::-1]
+        right = left.transpose(0, 2, 1) @ stack  # the sum is the tensor, however exact the eigenvectors are
+        values = np.linalg.norm(right, axis=2)
+        right /= np.maximum(values, 1e-300)[:, :, None]
     which, column = np.divmod(np.argsort(-values.ravel(), kind="stable")[:most], values.shape[1])
     size = np.cbrt(values[which, column])
-    sides = iter((left[which, :, column].T, right[which, column, :].T))
+    pair = left[which, :, column].T, right[which, column, :].T
+    sides = iter(pair if wide else pair[::-1])
     found = [np.ascontiguousarray((basis[:, which] if m == mode else next(sides)) * size) for m in range(3)]
     return [np.pad(factor, ((0, 0), (0, max(0, most - factor.shape[1])))) for factor in found]
 

@@ -31,11 +31,13 @@ class Estimate:
         return cls(errors, errors, np.ones(len(errors), dtype=np.bool_))
 
     @classmethod
-    def between(cls, ranks: IntArray, knots: IntArray, errors: FloatArray, complete: int) -> Estimate:
+    def between(
+        cls, ranks: IntArray, knots: IntArray, errors: FloatArray, complete: int, slack: float = 0.0
+    ) -> Estimate:
         """Of CP, whose best error falls with its rank.
 
-        Between knots the residual's norm runs along monotone cubics of the root of the rank (Fritsch and Carlson, 1980).
-        A floor is what the next larger knot says: the residual of a fit of rank R is itself a sum of ``complete``
+        Between knots the residual's norm runs along monotone cubics of the root of the rank (Fritsch and Carlson,
+        1980). A floor is what the next larger knot says: the residual of a fit of rank R is a sum of ``complete``
         orthogonal outer products, so the K - R largest hold at least ``(K - R) / complete`` of it, and the best fit of
         rank K leaves at most the rest.
 
@@ -44,6 +46,7 @@ class Estimate:
             knots: ``[m]``, rising.
             errors: measured there, ``[m]``.
             complete: a rank at which every tensor of the layer is exact.
+            slack: how far above the best errors the measured ones may be; floors are lower by it.
         """
         falling = np.minimum.accumulate(errors)
         place = np.searchsorted(knots, ranks)
@@ -52,9 +55,9 @@ class Estimate:
             return cls.exact(errors[place])
         curve = PchipInterpolator(np.sqrt(knots), np.sqrt(falling))(np.sqrt(ranks)) ** 2
         above = falling[np.maximum(place - 1, 0)]
-        floors = np.minimum(falling[place] / (1 - (knots[place] - ranks) / complete), above)
+        least = np.minimum(falling[place] / (1 - (knots[place] - ranks) / complete), above)
         return cls(
-            np.where(measured, errors[place], np.clip(curve, floors, above)),
-            np.where(measured, errors[place], floors),
+            np.where(measured, errors[place], np.clip(curve, least, above)),
+            np.where(measured, errors[place], np.maximum(least - slack, 0.0)),
             measured,
         )

@@ -185,7 +185,7 @@ class LayerOptions:
         return self._estimate_of(self.weight, fitted)
 
     def relative_errors_of(self, weight: LayerWeight) -> FloatArray:
-        """``||W - What||^2 / ||W||^2`` of every option for another weight of this layer, ``[n]``, as a table has them."""
+        """As a table has it, ``||W - What||^2 / ||W||^2`` of every option for another weight of this layer, ``[n]``."""
         return self._estimate_of(weight).errors / max(weight.energy * weight.scale, 1e-300)
 
     def _estimate_of(self, weight: LayerWeight, fitted: NDArray[np.bool_] | None = None) -> Estimate:
