@@ -29,7 +29,8 @@ def slices(tensor: FloatArray, most: int) -> Factors:
     with one_thread():
         basis = np.linalg.eigh(unfolding @ unfolding.T)[1][:, ::-1]
         stack = (basis.T @ unfolding).reshape(along.shape)
-        wide = stack.shape[1] <= stack.shape[2]
+        rows, columns = np.delete(np.array(tensor.shape), mode)
+        wide = bool(rows <= columns)
         stack = stack if wide else stack.transpose(0, 2, 1)
         left = np.linalg.eigh(stack @ stack.transpose(0, 2, 1))[1][:, :, ::-1]
         right = left.transpose(0, 2, 1) @ stack  # the sum is the tensor, however exact the eigenvectors are
