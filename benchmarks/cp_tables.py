@@ -107,8 +107,8 @@ def wide(name: str) -> None:
     found = space.minimise_measured(Budget(macs=0.3))
     seconds, peak = spent(start), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{name}, random weights (seed 0), {'+'.join(WIDE)}, {sum(map(len, space.layers)):,} options: {tables:.0f} CPU s "
-        f"to the tables, {seconds:.0f} to the plan at macs .3; peak of the process {peak:.0f} MB; value "
+        f"{name}, random weights (seed 0), {'+'.join(WIDE)}, {sum(map(len, space.layers)):,} options: {tables:.0f} CPU "
+        f"s to the tables, {seconds:.0f} to the plan at macs .3; peak of the process {peak:.0f} MB; value "
         f"{found.solution.value:.4f}, bound {found.solution.lower_bound:.4f}, {found.fitted} more fits"
     )
     limit = WIDE_SECONDS[name]
@@ -157,14 +157,13 @@ def main() -> None:
     )
     ratio = [a[1:] / b[1:] for a, b in zip(ours, theirs, strict=True)]
     above = np.concatenate([r[b[1:] > 0.02] for r, b in zip(ratio, theirs, strict=True)])
+    low, middle, mean, high = (f"{x:.4f}" for x in (above.min(), np.median(above), above.mean(), above.max()))
     print(
-        f"every rank fitted: tensorly {their_seconds:.1f} CPU s, ours {our_seconds:.1f}; error, ours / tensorly's, where "
-        f"that is above .02: median {np.median(above):.4f}, mean {above.mean():.4f}, {above.min():.3f} to {above.max():.3f}"
+        f"every rank fitted: tensorly {their_seconds:.1f} CPU s, ours {our_seconds:.1f}; error, ours / tensorly's, "
+        f"where tensorly's is above .02: median {middle}, mean {mean}, {low} to {high}"
     )
     large = plan_of(resnet56(model), example, 0.3)
-    print(
-        f"ResNet-56, copies of these kernels with noise: tables {large['tables']:.2f}, and plan {large['plan']:.2f} CPU s"
-    )
+    print(f"ResNet-56, noisy copies of these kernels: tables {large['tables']:.2f}, and plan {large['plan']:.2f} CPU s")
     print_verdict(
         "plan at macs .3 in 2 CPU s, at most .5 % above that of all ranks fitted; ResNet-56 in 8 s",
         f"{seconds:.2f} s (tensorly {their_seconds:.1f}, {their_seconds / seconds:.0f} times), {100 * gap:.3f} %; "
