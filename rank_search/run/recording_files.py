@@ -65,7 +65,7 @@ def write_recording(
             {
                 "name": options.layer.name,
                 "options": [_plain(space, i, row) for row in range(len(options))],
-                "errors": (options.errors / max(options.energy, 1e-300)).tolist(),
+                "errors": [options.relative_error(row) for row in range(len(options))],
             }
             for i, options in enumerate(space.layers)
         ],

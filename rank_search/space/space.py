@@ -23,6 +23,7 @@ from rank_search.space.layers.factor_cache import FactorCache
 from rank_search.space.layers.layer import KINDS
 from rank_search.space.layers.selection import select
 from rank_search.space.layers.trace import trace
+from rank_search.space.measured import MeasuredSolution, Values, minimise_measured
 from rank_search.space.metrics.metric import Metric, MetricSpec, checked_number, make_metrics
 from rank_search.space.plan import Choice, RankPlan
 from rank_search.space.replaceable import why_not_replaceable
@@ -291,6 +292,21 @@ class RankSpace:
                 + self._why_not_less()
             )
         return solution
+
+    def minimise_measured(self, budget: Budget, values: Values = list) -> MeasuredSolution:
+        """The plan of least total error within the budget, each option that it chose measured (see ``measured.py``).
+
+        Where a form interpolates its tables (``cp``) the chosen options and their neighbours are fitted, and the
+        problem is solved again, until nothing chosen is interpolated; elsewhere it is one :meth:`minimise`.
+
+        Args:
+            budget: the bound on the whole network's cost.
+            values: from the relative errors of all layers to the values that are summed; the errors unless given.
+
+        Raises:
+            InfeasibleBudgetError: if no feasible plan was found.
+        """
+        return minimise_measured(self, budget, values)
 
     def improve(
         self, values: Sequence[FloatArray], budget: Budget, start: RankPlan, multiplier: FloatArray

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from typing import ClassVar
 
 import numpy as np
-import tensorly as tl
 import torch
 from numpy.typing import NDArray
-from tensorly.decomposition import parafac
 from torch import Tensor
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InvalidInputError
+from rank_search.space.forms.cp_fit import fit
+from rank_search.space.forms.cp_starts import Factors, slices
 from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.estimate import Estimate
 from rank_search.space.forms.factor_shapes import FactorShape, Shapes, all_axes
-from rank_search.space.forms.singular_cp import alternate, least_of_fibres, singular_starts
 from rank_search.space.layers.factor_cache import Tensors
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 
-TOLERANCE = 1e-7
+KNOT_STEP = 4  # of the grid of ranks, from the largest down: those that tables fit
+SMALL = 1024  # weights of a group up to which every rank is fitted: there is nothing to save
+SLACK = 1e-3  # of the energy: how far a fit may be from the best one before a floor could be wrong
+NAMES = ("out", "in", "taps")
 
 
 class CP(Decomposition):
     """Canonical polyadic decomposition of ``[Co, Ci, kh kw]``, one rank R, fitted by alternating least squares.
 
-    CP has no nested optimum, so every rank is fitted on its own (tensorly ``parafac``, SVD start) when it is first
-    asked for, and its error is measured, not predicted. The line search reaches in 60 iterations the error of 200
-    without. Where its normal matrices are singular (weights of low rank, identities, zeros), the fit starts elsewhere
-    and solves with pseudo-inverses; none is worse than the zero tensor. Components leave ALS with unequal norms and are
-    balanced: each factor of a component gets the cube root of their product, without which SGD fails (docs/methods.md).
-    (As convolutions: Lebedev et al., ICLR 2015; the grid and the guards are ours.)
+    CP has no nested optimum, so every rank is fitted on its own (``cp_fit.py``) when it is first asked for, and its
+    error is measured. :meth:`estimate` fits every fourth rank of the grid, at least eight for the 28 of a layer, and
+    interpolates the others. Components are balanced: each factor of a component gets the cube root of the product of
+    their norms, without which SGD fails (docs/methods.md). (As convolutions: Lebedev et al., ICLR 2015; the grid, the
+    start and the guards are ours.)
 
     Args:
         ranks: how many ranks a layer is offered, evenly spaced in their logarithm up to the dense layer's cost.
-        iterations: of ALS at most; it stops when the error falls by less than 1e-7 of the weight's norm.
+        iterations: sweeps at most; fewer where one is dear (see ``sweeps_of``), or where the error has settled.
 
     Raises:
         InvalidInputError: for a number below 1.
@@ -83,7 +85,19 @@ class CP(Decomposition):
         )
 
     def errors(self, weight: LayerWeight, ranks: IntArray) -> FloatArray:
-        return np.array([self._fit(weight, rank)["error"].item() for (rank,) in ranks.tolist()], dtype=np.float64)
+        return np.array([self._error(weight, rank) for (rank,) in ranks.tolist()], dtype=np.float64)
+
+    def estimate(self, weight: LayerWeight, ranks: IntArray, fitted: NDArray[np.bool_] | None = None) -> Estimate:
+        wanted = ranks[:, 0]
+        grid = self.candidates(weight.layer)[:, 0]
+        if not len(grid) or not len(wanted) or math.prod(weight.layer.group_channels) * weight.layer.taps <= SMALL:
+            return Estimate.exact(self.errors(weight, ranks))
+        ends = [wanted.min(), wanted.max()]
+        outside = [rank for rank in ends if not grid[0] <= rank <= grid[-1]]
+        more = wanted[fitted] if fitted is not None else wanted[:0]
+        knots = np.unique(np.concatenate([grid[::-KNOT_STEP], grid[:1], outside, more]).astype(np.int64))
+        errors = self.errors(weight, knots[:, None])
+        return Estimate.between(wanted, knots, errors, self.largest_ranks(weight.layer)[0], SLACK * weight.energy)
 
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
         (rank,) = ranks
@@ -92,53 +106,37 @@ class CP(Decomposition):
         depthwise = found["taps"].transpose(1, 2).reshape(-1, 1, 1, weight.layer.taps)
         return weight.unwhiten(first.unsqueeze(3)), depthwise, out.unsqueeze(3)
 
+    def _error(self, weight: LayerWeight, rank: int) -> float:
+        """Kept apart from the factors: it is looked at again and again, they at one rank of a layer."""
+        name = f"{self._name(rank)}.error"
+        return weight.part(name, lambda: {"error": self._fit(weight, rank)["error"]})["error"].item()
+
+    def _name(self, rank: int) -> str:
+        return f"cp{self._iterations}slices-{rank}"
+
     def _fit(self, weight: LayerWeight, rank: int) -> Tensors:
         """``out, in, taps``, each ``[groups, extent, R]``, and ``error``."""
 
         def compute() -> Tensors:
-            fits = [fit(kernel, rank, self._iterations) for kernel in weight.tensor]
-            out, into, taps, errors = (torch.stack(parts) for parts in zip(*fits, strict=True))
-            return {"out": out, "in": into, "taps": taps, "error": errors.sum()}
+            tensors = [kernel.numpy() for kernel in weight.tensor]
+            fits = [
+                fit(tensor, rank, self._iterations, start)
+                for tensor, start in zip(tensors, self._slices(weight, rank), strict=True)
+            ]
+            parts = (torch.from_numpy(np.stack(part)) for part in zip(*(factors for factors, _ in fits), strict=True))
+            error = torch.tensor(sum(error for _, error in fits), dtype=torch.float64)
+            return dict(zip(NAMES, parts, strict=True)) | {"error": error}
 
-        return weight.part(f"cp{self._iterations}ls2-{rank}", compute)
+        return weight.part(self._name(rank), compute)
 
+    def _slices(self, weight: LayerWeight, rank: int) -> list[Factors]:
+        """Of every group; in memory only, for the fits of other ranks."""
+        most = max(rank, int(self.candidates(weight.layer).max(initial=0)))
 
-def fit(kernel: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Balanced CP factors ``[Co, R], [Ci, R], [kh kw, R]`` of ``[Co, Ci, kh kw]`` and the squared error."""
-    energy = kernel.square().sum()
-    found = [torch.zeros(size, rank, dtype=torch.float64) for size in kernel.shape]
-    error = energy
-    if energy > 0:
-        factors = _parafac(kernel, rank, iterations)
-        if factors is not None and (reached := _error(kernel, factors)) < energy:
-            found, error = factors, reached
-        if factors is None or error > least_of_fibres(kernel, rank):  # what needs no fit is better: a singular case
-            for start in singular_starts(kernel, rank):
-                factors = alternate(kernel, start, iterations)
-                if (reached := _error(kernel, factors)) < error:
-                    found, error = factors, reached
-    norms = torch.stack([factor.norm(dim=0) for factor in found])
-    size = norms.prod(0) ** (1 / 3)
-    out, into, taps = (factor * (size / norm.clamp_min(1e-300)) for factor, norm in zip(found, norms, strict=True))
-    return out, into, taps, _error(kernel, [out, into, taps])
+        def compute() -> Tensors:
+            found = [slices(kernel.numpy(), most) for kernel in weight.tensor]
+            parts = (torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True))
+            return dict(zip(NAMES, parts, strict=True))
 
-
-def _parafac(kernel: Tensor, rank: int, iterations: int) -> list[Tensor] | None:
-    """Tensorly's fit; None where a normal matrix of it is singular."""
-    with tl.backend_context("numpy", local_threadsafe=True), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        try:
-            weights, found = parafac(
-                kernel.numpy(), rank, n_iter_max=iterations, init="svd", tol=TOLERANCE, random_state=0, linesearch=True
-            )
-        except np.linalg.LinAlgError:
-            return None
-    factors = [torch.from_numpy(np.ascontiguousarray(factor, dtype=np.float64)) for factor in found]
-    factors[0] = factors[0] * torch.from_numpy(np.asarray(weights, dtype=np.float64))
-    return factors
-
-
-def _error(kernel: Tensor, factors: list[Tensor]) -> Tensor:
-    """The squared error; inf for factors that are not finite."""
-    error = (kernel - torch.einsum("or,ir,kr->oik", *factors)).square().sum()
-    return error if torch.isfinite(error) else torch.tensor(float("inf"), dtype=torch.float64)
+        found = weight.part(f"cpslices-{most}", compute, on_disk=False)
+        return [[found[name][group].numpy() for name in NAMES] for group in range(weight.layer.groups)]

@@ -14,6 +14,7 @@ from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InvalidInputError, PluginError
 from rank_search.plugins import Registry, check_names
 from rank_search.space.forms import factor_shapes
+from rank_search.space.forms.estimate import Estimate
 from rank_search.space.forms.factor_shapes import Shapes
 from rank_search.space.forms.low_rank import LowRank, low_rank
 from rank_search.space.layers.layer import Layer
@@ -78,6 +79,15 @@ class Decomposition(ABC):
 
         What takes long is computed once by :meth:`LayerWeight.part`, which is asked for it again and again.
         """
+
+    def estimate(self, weight: LayerWeight, ranks: IntArray, fitted: NDArray[np.bool_] | None = None) -> Estimate:
+        """What a table holds: the errors of all rank tuples; a form whose fits take long may interpolate some.
+
+        Args:
+            weight, ranks: as in :meth:`errors`, which is what this is unless a form overrides it.
+            fitted: those that must be measured, ``[n]``.
+        """
+        return Estimate.exact(self.errors(weight, ranks))
 
     @abstractmethod
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:

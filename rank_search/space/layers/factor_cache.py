@@ -16,6 +16,7 @@ from rank_search.files import read_tensors, write_tensors
 
 Tensors = dict[str, Tensor]
 MEMORY_BYTES = 128 * 2**20
+TINY = 64  # bytes: numbers that took long, and whose dropping would free nothing
 
 
 class FactorCache:
@@ -23,7 +24,8 @@ class FactorCache:
 
     Args:
         folder: where the files are; made when first written to. None keeps nothing on disk.
-        memory_bytes: how much is kept in memory; what was used least recently goes first.
+        memory_bytes: how much is kept in memory; what was used least recently goes first, single numbers
+            never.
     """
 
     def __init__(self, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -101,8 +103,10 @@ class FactorCache:
         self._digests[key] = _digest(tensors)
         self._held += _bytes(tensors)
         while self._held > self._limit:
-            oldest, dropped = self._memory.popitem(last=False)
-            self._held -= _bytes(dropped)
+            oldest = next((key for key, held in self._memory.items() if _bytes(held) > TINY), None)
+            if oldest is None:
+                break
+            self._held -= _bytes(self._memory.pop(oldest))
             del self._digests[oldest]
 
     @staticmethod

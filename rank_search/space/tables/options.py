@@ -16,6 +16,7 @@ from rank_search.errors import PlanError
 from rank_search.memory import trim
 from rank_search.plugins import nearest
 from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.estimate import Estimate
 from rank_search.space.forms.multiplied import multiplied
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
@@ -91,6 +92,7 @@ class LayerOptions:
     def with_relative_errors(self, errors: FloatArray) -> LayerOptions:
         """The table with ``||W - What||^2 / ||W||^2`` as computed before, ``[n]``: nothing is decomposed for them."""
         other = copy.copy(self)
+        other.__dict__.pop("estimated", None)
         other.errors = _frozen(np.array(errors, dtype=np.float64) * self.energy)
         return other
 
@@ -107,6 +109,8 @@ class LayerOptions:
         kept.thinned = True
         if "errors" in self.__dict__:
             kept.errors = _frozen(self.errors[rows])
+        if "estimated" in self.__dict__:
+            kept.estimated = _rows(self.estimated, rows)
         kept._read_only()
         return kept
 
@@ -160,26 +164,46 @@ class LayerOptions:
 
     @cached_property
     def errors(self) -> FloatArray:
-        """``||W - What||^2`` of every option in the weight's metric, ``[n]``; 0 for dense, inf without a fit."""
-        parts = [np.zeros(1)]
-        for i, form in enumerate(self.forms):
-            parts.append(_scaled(form.errors(self.weight, self.ranks_of(i)), self.weight.scale))
-            if self.layer.dense_params > LARGE:
-                trim()
-        return _frozen(np.concatenate(parts))
+        """``||W - What||^2`` of every option in the weight's metric, ``[n]``; 0 for dense, inf without a fit.
+
+        Some are interpolated, where a form's fits take long (:attr:`estimated`).
+        """
+        return self.estimated.errors
+
+    @cached_property
+    def estimated(self) -> Estimate:
+        """The errors, which of them are measured, and what the others are expected not to fall below."""
+        if "errors" in self.__dict__:
+            return Estimate.exact(self.errors)
+        found = self.estimate()
+        for array in (found.errors, found.floors, found.measured):
+            _frozen(array)
+        return found
+
+    def estimate(self, fitted: NDArray[np.bool_] | None = None) -> Estimate:
+        """As :attr:`estimated`, with at least the options ``fitted``, ``[n]``, measured."""
+        return self._estimate_of(self.weight, fitted)
 
     def relative_errors_of(self, weight: LayerWeight) -> FloatArray:
-        """``||W - What||^2 / ||W||^2`` of every option for another weight of this layer, ``[n]``."""
-        parts = [np.zeros(1)]
+        """As a table has it, ``||W - What||^2 / ||W||^2`` of every option for another weight of this layer, ``[n]``."""
+        return self._estimate_of(weight).errors / max(weight.energy * weight.scale, 1e-300)
+
+    def _estimate_of(self, weight: LayerWeight, fitted: NDArray[np.bool_] | None = None) -> Estimate:
+        parts = [Estimate.exact(np.zeros(1))]
         for i, form in enumerate(self.forms):
-            parts.append(_scaled(form.errors(weight, self.ranks_of(i)), weight.scale))
-        return np.concatenate(parts) / max(weight.energy * weight.scale, 1e-300)
+            found = form.estimate(weight, self.ranks_of(i), None if fitted is None else fitted[self.form == i])
+            errors, floors = (_scaled(values, weight.scale) for values in (found.errors, found.floors))
+            parts.append(Estimate(errors, floors, found.measured))
+            if self.layer.dense_params > LARGE:
+                trim()
+        columns = ((part.errors, part.floors, part.measured) for part in parts)
+        return Estimate(*map(np.concatenate, zip(*columns, strict=True)))
 
     def relative_error(self, index: int) -> float:
-        """``||W - What||^2 / ||W||^2`` of one option; no other one is fitted for it."""
+        """``||W - What||^2 / ||W||^2`` of one option, measured; no other one is fitted for it."""
         if index == 0:
             return 0.0
-        if "errors" in self.__dict__:
+        if "errors" in self.__dict__ and self.estimated.measured[index]:
             error = float(self.errors[index])
         else:
             form = self.forms[int(self.form[index])]
@@ -277,6 +301,10 @@ def _frozen(array: A) -> A:
     """The array, which can no longer be written to."""
     array.flags.writeable = False
     return array
+
+
+def _rows(estimate: Estimate, rows: IntArray) -> Estimate:
+    return Estimate(estimate.errors[rows], estimate.floors[rows], estimate.measured[rows])
 
 
 def _scaled(errors: FloatArray, scale: float) -> FloatArray:
