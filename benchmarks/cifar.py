@@ -7,8 +7,8 @@ import argparse
 import torch
 from torch import Tensor, nn
 
+from rank_search import load_data
 from rank_search.task import ImageData
-from rank_search.task.data import load_data
 from rank_search.task.networks.models import load_model
 
 

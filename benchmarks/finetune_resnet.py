@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def accuracy(task: Task, network: torch.nn.Module) -> float:
-    return 100 * task.validate(network).accuracy
+    return 100 * task.validate(network).measures["accuracy"]
 
 
 if __name__ == "__main__":

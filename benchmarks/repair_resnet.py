@@ -54,11 +54,13 @@ def main() -> None:
                     started = time.process_time()
                     network = task.compress(plan)
                     spent = time.process_time() - started
-                    row += [f"{100 * task.validate(network).accuracy:.2f}", f"{spent:.1f}"]
+                    row += [f"{100 * task.validate(network).measures["accuracy"]:.2f}", f"{spent:.1f}"]
                 rows.append(row)
                 print("  ".join(row), flush=True)
     dense = Task(model, space, Budget(macs=1.0), data).validate(model)
-    print(f"\n{arguments.model}, dense {100 * dense.accuracy:.2f}; accuracy in % and CPU seconds, {arguments.inputs} inputs")
+    print(
+        f"\n{arguments.model}, dense {100 * dense.measures['accuracy']:.2f}; accuracy in %, CPU seconds, {arguments.inputs} inputs"
+    )
     print_table(["forms", "errors", "macs", "tables s", *(f"{k}{s}" for k in KINDS for s in ("", " s"))], rows)
 
 

@@ -63,14 +63,15 @@ class DataConfig(BaseModel):
 class SpaceConfig(Section):
     """Which layers, forms and options (see ``RankSpace.from_model``).
 
-    ``errors: activation`` measures the layers' inputs on ``calibration_samples`` training samples, without targets.
+    ``errors: activation`` and ``errors: refit`` measure the layers' inputs on ``calibration_samples`` training samples,
+    without targets: the errors of the layers' outputs, and those that remain after the last factor is refitted.
     ``metrics`` are counted beside params and macs; those that a budget names are counted anyway.
     """
 
     forms: list[Any] | None = Field(default=None, min_length=1)
     include: list[str] | None = None
     exclude: list[str] = []
-    errors: Literal["weight", "activation"] = "weight"
+    errors: Literal["weight", "activation", "refit"] = "weight"
     calibration_samples: int = Field(default=512, ge=1)
     metrics: list[str] = []
     prune: bool = True

@@ -19,7 +19,7 @@ from rank_search.files import read_json, read_tensors, write_json, write_tensors
 from rank_search.recorded.load import data_of, task_of_recording
 from rank_search.recorded.recording import read_recording
 from rank_search.run.config import Config, TaskConfig
-from rank_search.space import Budget, RankSpace, input_covariances
+from rank_search.space import Budget, RankSpace, input_covariances, patch_moments
 from rank_search.task import Data, Task, load_model
 from rank_search.task.data.load_data import load_data
 from rank_search.task.evaluation import BATCH, validate
@@ -222,25 +222,32 @@ def _bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) 
 
 def _space(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> RankSpace:
     settings = section.space
-    covariances = _covariances(section, model, data, folder) if settings.errors == "activation" else None
+    measured = None if settings.errors == "weight" else _second_moments(section, model, data, folder)
     return _bare_space(
         section,
         model,
         data,
         cache=folder / FACTORS,
-        covariances=covariances,
+        covariances=measured if settings.errors == "activation" else None,
+        moments=measured if settings.errors == "refit" else None,
         prune=settings.prune,
         max_options=settings.max_options,
     )
 
 
-def _covariances(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> dict[str, Tensor]:
-    """Measured once and kept in ``folder``: other machines may sum in another order."""
+def _second_moments(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> dict[str, Tensor]:
+    """Of the layers' inputs, as the errors of the space want them.
+
+    Measured once and kept in ``folder``: other machines may sum in another order.
+    """
     path = folder / COVARIANCES
     if not path.exists():
         samples = data.train.subset(section.space.calibration_samples, seed=0)
         batches = (batch.inputs for batch in data.batches(samples, BATCH))
         names = [options.layer.name for options in _bare_space(section, model, data).layers]
-        centred = section.evaluation.recalibration_samples > 0
-        write_tensors(path, input_covariances(model, batches, centred, names))
+        if section.space.errors == "refit":
+            write_tensors(path, patch_moments(model, batches, len(samples), names))
+        else:
+            centred = section.evaluation.recalibration_samples > 0
+            write_tensors(path, input_covariances(model, batches, centred, names))
     return read_tensors(path)[0]

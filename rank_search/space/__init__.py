@@ -10,6 +10,7 @@ from rank_search.space.forms.multiplied import multiplied
 from rank_search.space.layers.covariance import input_covariances
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.layers.patch_moments import patch_moments
 from rank_search.space.metrics.metric import Metric, register_metric
 from rank_search.space.plan import DENSE, Choice, RankPlan
 from rank_search.space.space import RankSpace
@@ -32,6 +33,7 @@ __all__ = [
     "all_axes",
     "compress",
     "input_covariances",
+    "patch_moments",
     "load",
     "multiplied",
     "plan_of",

@@ -86,6 +86,7 @@ class RankSpace:
         multiple_of: int = 1,
         max_options: int | None = None,
         metrics: Iterable[MetricSpec] = (),
+        moments: Mapping[str, Tensor] | None = None,
     ) -> RankSpace:
         """Reads the layers of a model.
 
@@ -105,6 +106,9 @@ class RankSpace:
             max_options: of a layer, dense among them; evenly spaced in cost.
             metrics: what is counted beside ``params`` and ``macs``: names such as ``bytes``, ``module:Class``, or
                 :class:`Metric` objects.
+            moments: from :func:`patch_moments`; errors are then those of the layers' outputs that remain after the
+                last factor is refitted, while every form still decomposes the weight itself. A layer that it lacks
+                keeps the weight's own error.
 
         Raises:
             UnknownNameError, LayerSelectionError, WeightsError, CovarianceError, InvalidInputError: see their messages.
@@ -128,7 +132,7 @@ class RankSpace:
             )
         store = FactorCache(Path(cache) if cache is not None else None)
         tables, skipped = build_tables(
-            model, traced, names, left_out, kinds, store, covariances, prune, multiple_of, max_options, counted
+            model, traced, names, left_out, kinds, store, covariances, moments, prune, multiple_of, max_options, counted
         )
         if not tables:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])

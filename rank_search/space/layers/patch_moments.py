@@ -72,6 +72,27 @@ def patch_moments(
     return {name: moments.statistics(name in normed | biased).xx for name, moments in found.items() if moments.count}
 
 
+def checked_moment(layer: Layer, moment: Tensor) -> Tensor:
+    """A layer's moment, float64 on the CPU.
+
+    Raises:
+        CovarianceError: if it has another shape, or numbers that are not finite.
+    """
+    size = layer.group_channels[1] * layer.taps
+    expected = [layer.groups, size, size]
+    if list(moment.shape) != expected:
+        raise CovarianceError(
+            f"the patch moment of layer {layer.name!r} has shape {list(moment.shape)}, expected {expected}: [groups, "
+            "Ci / groups * taps, Ci / groups * taps]"
+        )
+    if not moment.isfinite().all():
+        raise CovarianceError(
+            f"the patch moment of layer {layer.name!r} has {int((~moment.isfinite()).sum())} entries that are NaN or "
+            "infinite: is the calibration data finite, and does the network run it without overflow?"
+        )
+    return moment.detach().cpu().double()
+
+
 def _adder(
     found: dict[str, Moments], layers: dict[str, Layer], modules: dict[str, nn.Module], inputs: int, count: int
 ) -> Callable[[str, Any, Any], None]:

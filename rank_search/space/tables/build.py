@@ -13,6 +13,7 @@ from rank_search.space.forms.decomposition import Decomposition, decomposition
 from rank_search.space.layers.factor_cache import FactorCache
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
+from rank_search.space.layers.patch_moments import checked_moment
 from rank_search.space.layers.trace import Trace
 from rank_search.space.layers.whitening import Whitening
 from rank_search.space.metrics.metric import Metric
@@ -64,6 +65,7 @@ def build_tables(
     forms: tuple[Decomposition, ...],
     cache: FactorCache,
     covariances: Mapping[str, Tensor] | None,
+    moments: Mapping[str, Tensor] | None,
     prune: bool,
     multiple_of: int,
     max_options: int | None,
@@ -75,6 +77,8 @@ def build_tables(
         names: of all candidates, in the model's order; for the rest see ``RankSpace.from_model``.
         left_out: reasons of the layers that the user excluded.
     """
+    if covariances is not None and moments is not None:
+        raise InvalidInputError("covariances and moments are two metrics of errors: give one of them")
     for option, value, least in (("multiple_of", multiple_of, 1), ("max_options", max_options, LEAST_OPTIONS)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise InvalidInputError(f"{option}={value!r} is not allowed: give a whole number from {least}")
@@ -83,7 +87,7 @@ def build_tables(
     for name in names:
         reason = left_out.get(name) or traced.skipped.get(name)
         if reason is None:
-            found = _table(traced.layers[name], forms, model, cache, covariances, multiple_of, metrics)
+            found = _table(traced.layers[name], forms, model, cache, covariances, moments, multiple_of, metrics)
             if isinstance(found, str):
                 reason = found
             else:
@@ -115,6 +119,7 @@ def _table(
     model: nn.Module,
     cache: FactorCache,
     covariances: Mapping[str, Tensor] | None,
+    moments: Mapping[str, Tensor] | None,
     multiple_of: int,
     metrics: tuple[Metric, ...],
 ) -> LayerOptions | str:
@@ -132,6 +137,8 @@ def _table(
     options = LayerOptions(fitting, LayerWeight(layer, weight, cache), multiple_of, metrics)
     if len(options) < 2:
         return f"no {' or '.join(form.name for form in fitting)} is cheaper than the dense layer"
+    if moments is not None and layer.name in moments:
+        options.moment = checked_moment(layer, moments[layer.name])
     if covariances is not None:
         if layer.name not in covariances:
             raise CovarianceError(

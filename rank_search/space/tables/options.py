@@ -23,6 +23,7 @@ from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.space.metrics.metric import Metric, checked_number, checked_options, make_metrics
 from rank_search.space.plan import DENSE, DENSE_FORM, Choice
 from rank_search.space.tables import thinning
+from rank_search.space.tables.refit_errors import refit_errors, refit_estimate
 
 
 class LayerOptions:
@@ -40,6 +41,8 @@ class LayerOptions:
         ranks: ``[n, width]``, zero where a form has fewer modes than the widest.
         costs: ``[n, metrics]`` int64, a column per metric; the bias is not counted (it never changes).
         thinned: whether options were left out.
+        moment: the second moment of what the weight meets (see :func:`patch_moments`); errors are then those that
+            remain after a refit of the last factor. None for errors in the weight's own metric.
         distances: from a row to those of all others, as they are first asked for.
     """
 
@@ -63,6 +66,7 @@ class LayerOptions:
         self.ranks: IntArray = np.concatenate([np.zeros((1, self.width), np.int64), *padded])
         self.costs: IntArray = np.concatenate([self._dense_costs[None], *(costs for _, _, costs in tables)])
         self.thinned = multiple_of > 1
+        self.moment: Tensor | None = None
         self.distances: dict[int, FloatArray] = {}
         self._read_only()
 
@@ -106,7 +110,7 @@ class LayerOptions:
         kept.width = max((len(form.modes) for form in kept.forms), default=0)
         kept.form = np.concatenate([[-1], np.searchsorted(used, self.form[rows[1:]])]).astype(np.int64)
         kept.ranks, kept.costs = self.ranks[rows, : kept.width], self.costs[rows]
-        kept.thinned = True
+        kept.thinned, kept.moment = True, self.moment
         if "errors" in self.__dict__:
             kept.errors = _frozen(self.errors[rows])
         if "estimated" in self.__dict__:
@@ -191,7 +195,10 @@ class LayerOptions:
     def _estimate_of(self, weight: LayerWeight, fitted: NDArray[np.bool_] | None = None) -> Estimate:
         parts = [Estimate.exact(np.zeros(1))]
         for i, form in enumerate(self.forms):
-            found = form.estimate(weight, self.ranks_of(i), None if fitted is None else fitted[self.form == i])
+            ranks = self.ranks_of(i)
+            found = form.estimate(weight, ranks, None if fitted is None else fitted[self.form == i])
+            if self.moment is not None:
+                found = refit_estimate(form, weight, ranks, self.moment, found)
             errors, floors = (_scaled(values, weight.scale) for values in (found.errors, found.floors))
             parts.append(Estimate(errors, floors, found.measured))
             if self.layer.dense_params > LARGE:
@@ -208,6 +215,8 @@ class LayerOptions:
         else:
             form = self.forms[int(self.form[index])]
             ranks = self.ranks[index : index + 1, : len(form.modes)]
+            if self.moment is not None:
+                return float(refit_errors(form, self.weight, ranks, self.moment)[0])
             error = float(_scaled(form.errors(self.weight, ranks), self.weight.scale)[0])
         return error / max(self.energy, 1e-300)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.forms.decomposition import Decomposition
+from rank_search.space.forms.estimate import Estimate
 from rank_search.space.forms.multiplied import multiplied
 from rank_search.space.layers.layer_weight import LayerWeight
 
@@ -56,6 +57,29 @@ def refit_errors(form: Decomposition, weight: LayerWeight, ranks: IntArray, mome
             each = len(order) // int(ranks[largest, mode])
             result[rows] = 1 - gains[ranks[rows, mode] * each - 1] / total
     return np.clip(result, 0.0, 1.0)
+
+
+def refit_estimate(
+    form: Decomposition, weight: LayerWeight, ranks: IntArray, moment: Tensor, fits: Estimate
+) -> Estimate:
+    """:func:`refit_errors` of what is fitted, times ``||W||^2``; between, they run along the logarithm of the rank.
+
+    Args:
+        form, weight, ranks, moment: as there.
+        fits: which options are fitted, ``[n]``.
+    """
+    rows = np.flatnonzero(fits.measured)
+    errors = np.zeros(len(ranks))
+    errors[rows] = refit_errors(form, weight, ranks[rows], moment)
+    floors = errors.copy()
+    if len(rows) < len(ranks):
+        rows = rows[np.argsort(ranks[rows, 0])]
+        others = np.flatnonzero(~fits.measured)
+        knots, wanted = ranks[rows, 0], ranks[others, 0]
+        falling = np.minimum.accumulate(errors[rows])
+        errors[others] = np.interp(np.log(wanted), np.log(knots), falling)
+        floors[others] = falling[np.minimum(np.searchsorted(knots, wanted), len(knots) - 1)]
+    return Estimate(errors * weight.energy, floors * weight.energy, fits.measured)
 
 
 def _nests(form: Decomposition, ranks: IntArray) -> Iterator[tuple[IntArray, int | None]]:

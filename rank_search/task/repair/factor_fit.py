@@ -71,7 +71,7 @@ def fit_all(factors: Factors, statistics: Statistics, dense: Tensor, ridge: floa
     xx = statistics.xx + size * torch.eye(dense.shape[2], dtype=dense.dtype)
     yx = statistics.yx + size * dense
     total = statistics.yy.sum() + (size * dense.square()).sum()
-    found = [factor.detach().clone().requires_grad_() for factor in factors]
+    found = [factor.detach().clone(memory_format=torch.contiguous_format).requires_grad_() for factor in factors]
     optimiser = torch.optim.LBFGS(
         found,
         max_iter=iterations,

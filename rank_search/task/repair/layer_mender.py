@@ -48,7 +48,7 @@ class LayerMender(Mender):
         self._layer = Layer.of(name, dense)
         self._wanted: list[tuple[torch.Size, tuple[Tensor, ...], Tensor, Tensor]] = []
         self._fit, self._held = Moments(), Moments()
-        self._inputs = 0
+        self._inputs = self._axis = 0
         factors = [_canonical(part) for part in module]
         self._features = features_of(factors, self._layer.groups)
         self._width = self._layer.group_channels[1] * self._layer.taps
@@ -60,6 +60,8 @@ class LayerMender(Mender):
         self._wanted = []
 
     def hear(self, given: Tensor, output: Tensor, inputs: Inputs) -> None:
+        axes = output.shape[:-1] if self._layer.kind == "linear" else output.shape[:1]
+        self._axis = inputs.axis(axes)
         given, output = self._batched(given), self._batched(output)
         self._inputs = inputs.total
         rows = max(ROWS, ROWS_EACH * self._width if self._narrow else 0)
@@ -89,8 +91,8 @@ class LayerMender(Mender):
     def finish(self) -> Mended:
         if not self._narrow and self._features is None:
             return Mended(left=f"its weight has {self._width} inputs: over {WIDEST}")
-        if not self._fit.count or not self._held.count:
-            return Mended(left=f"no input can be held out: give at least {HELD_OUT}")
+        if not self._fit.count or self._held.count < 2:
+            return Mended(left=f"too few inputs to hold some out: give at least {2 * HELD_OUT}")
         centred = self._norm is not None or self._module.bias is not None
         fit, held = self._fit.statistics(centred), self._held.statistics(centred)
         if not (fit.finite and held.finite):
@@ -156,12 +158,13 @@ class LayerMender(Mender):
         return weight_of(factors, self._layer.groups)
 
     def _batched(self, tensor: Tensor) -> Tensor:
-        """With a first axis, where a convolution is called without, or a linear layer with one vector."""
+        """Inputs first; with a first axis where a convolution is called without, or a linear layer with one vector."""
         axes = 1 if self._layer.kind == "linear" else len(self._layer.kernel) + 1
-        return tensor[None] if tensor.ndim == axes else tensor
+        return tensor[None] if tensor.ndim == axes else tensor.movedim(self._axis, 0)
 
     def _too_few(self, needed: int, rows: int) -> str:
-        inputs = math.ceil(self._inputs * needed / max(rows, 1))
+        fitted = math.ceil(needed * (self._inputs - self._inputs // HELD_OUT) / max(rows, 1))
+        inputs = next(n for n in range(fitted, 2 * fitted + HELD_OUT) if n - n // HELD_OUT >= fitted)
         return (
             f"{self._inputs} inputs give {rows} positions to fit {needed} numbers a channel to: give at least {inputs}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,8 +50,19 @@ class Inputs:
         return max(1, rows * self.count // (self.total * leading))
 
     def held_out(self, leading: int) -> Tensor:
-        """Which entries along a first axis of this length belong to held-out inputs, ``[leading]``."""
-        return (self.first + torch.arange(leading) * self.count // leading) % HELD_OUT == HELD_OUT - 1
+        """Which entries along a first axis of this length belong to held-out inputs, ``[leading]``.
+
+        An axis that does not hold so many entries for every input is counted itself.
+        """
+        place = torch.arange(leading)
+        number = place * self.count // leading if leading % self.count == 0 else place
+        return (self.first + number) % HELD_OUT == HELD_OUT - 1
+
+    def axis(self, shape: Sequence[int]) -> int:
+        """Which of these axes the inputs lie along: the first, unless only another one is as long as they are many."""
+        if not shape or shape[0] % self.count == 0 or self.count not in shape:
+            return 0
+        return list(shape).index(self.count)
 
 
 class Mismatch(Exception):

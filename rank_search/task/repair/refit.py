@@ -23,6 +23,7 @@ MEMORY_BYTES = 2**29
 
 BYTES = 16  # for every number that a layer is given or puts out: float32, and what its factors hold in between
 
+NEVER = "no sample runs through it"
 OTHERWISE = "the network does not call it as one sample did"
 
 
@@ -33,8 +34,9 @@ def refit(
 
     Each layer's factors are those of least squares: from what the COMPRESSED network, mended up to there, gives it, to
     what the DENSE network puts out there. (For the last factor: Zhang et al., TPAMI 2016; all factors, from second
-    moments alone, are ours.) Every fourth input is held out: where no fit is better on them, the layer is left as it
-    was. Where no batch norm follows, the bias takes the mean.
+    moments alone, are ours.) Every fourth input is held out: of several fits, of stronger and weaker ridges, the one is
+    kept that is best on them, and where none is better than the cut, the layer is left as it was. Where no batch norm
+    follows, the bias takes the mean.
 
     One batch is mended in one pass. Of several, each pass runs up to the next layers that are given the same tensor:
     the sums are those of one batch, and memory does not grow with the number of inputs.
@@ -55,12 +57,14 @@ def refit(
     model.eval()
     walk = _Walk(model, dense, steps)
     try:
-        with evaluating(dense), torch.no_grad():
+        with torch.inference_mode(False), evaluating(dense), torch.no_grad():
             while walk.pending:
                 walk.run(batches(), inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         raise EvaluationError(f"the compressed network cannot be refitted: {told(error)}") from error
-    return walk.found
+    order = [step.name for step in steps if step.name in walk.found]
+    never = [name for name, module in model.named_modules() if isinstance(module, LowRank) and name not in walk.found]
+    return {name: walk.found[name] for name in order} | dict.fromkeys(never, Mended(left=NEVER))
 
 
 def batch_size(steps: Sequence[Step], inputs: int) -> int:
@@ -160,7 +164,7 @@ class _Walk:
         modules = {mender.name: self._modules[mender.name] for mender in wanted}
         try:
             with observed(modules, before=add):
-                call(self._model, moved(batch, device_of(self._model)))
+                call(self._model, moved(mapped(batch, torch.Tensor.clone), device_of(self._model)))
         except _Enough:
             pass
 

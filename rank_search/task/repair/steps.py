@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rank_search.nests import Nest, call, mapped, moved
@@ -32,7 +33,7 @@ class Step:
     numbers: int = 0
     norm: str | None = None
     norm_of: str | None = None
-    given: int | None = None
+    given: tuple[int, int] | None = None
 
 
 @dataclass
@@ -61,14 +62,20 @@ def steps_of(dense: nn.Module, sample: Nest) -> list[Step]:
         step.calls += 1
         if isinstance(given, Tensor) and isinstance(output, Tensor):
             step.numbers = max(step.numbers, given.numel() + output.numel())
-        step.given = id(given) if step.given is None else step.given
+        step.given = _identity(given) if step.given is None else step.given
         heard.inputs.setdefault(name, []).append(given)  # held, so that no other tensor gets its identity
         heard.outputs.setdefault(name, []).append(output)
 
-    with evaluating(dense), observed(modules, after=hear):
+    with torch.inference_mode(False), evaluating(dense), observed(modules, after=hear):
         call(dense, moved(mapped(sample, lambda tensor: tensor[:1].clone()), device_of(dense)))
     _pair(heard, {name for name, module in modules.items() if isinstance(module, BatchNorm)})
     return list(heard.order.values())
+
+
+def _identity(given: Any) -> tuple[int, int]:
+    """Of a tensor as it is now: it may be written to later on."""
+    counted = isinstance(given, Tensor) and not given.is_inference()
+    return id(given), given._version if counted else 0
 
 
 def _pair(heard: _Heard, norms: Collection[str]) -> None:
