@@ -147,22 +147,6 @@ class Fickle(nn.Module):
         return out
 
 
-class Diverging(nn.Module):
-    """What it calls depends on values that the compressed network has otherwise than the dense one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c, self.head = (nn.Linear(6, 6) for _ in range(4))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        features = self.a(inputs)
-        layers = [self.b, self.c] if int(features.double().sum() * 1e4) % 2 else [self.c]
-        for layer in layers:
-            features = torch.tanh(layer(features))
-        out: Tensor = self.head(features)
-        return out
-
-
 class Uncalled(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -143,7 +143,9 @@ def rest(wanted: Tensor, found: Tensor, axis: int = 1, centred: bool = False) ->
 def bytes_of(net: nn.Module) -> dict[str, bytes]:
     """Every parameter and buffer, bit by bit."""
     state = net.state_dict()
-    return {name: value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes() for name, value in state.items()}
+    return {
+        name: value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes() for name, value in state.items()
+    }
 
 
 def state_of(net: nn.Module) -> Any:
@@ -153,7 +155,7 @@ def state_of(net: nn.Module) -> Any:
             module.training,
             len(module._forward_hooks),
             len(module._forward_pre_hooks),
-            {key for key in vars(module)},
+            set(vars(module)),
             vars(module).get("forward"),
         )
         for name, module in net.named_modules()

@@ -48,9 +48,7 @@ LAYERS: dict[str, tuple[Build, tuple[int, ...]]] = {
     "transposed": (lambda: nn.ConvTranspose2d(6, 8, 3, stride=2, padding=1, output_padding=1), (16, 6, 4, 4)),
     "transposed, two groups": (lambda: nn.ConvTranspose2d(6, 8, (2, 3), groups=2, bias=False), (16, 6, 4, 4)),
 }
-ALL = [
-    (kind, form) for kind, (build, _) in LAYERS.items() for form in FORMS if choice_for(build(), form) is not None
-]
+ALL = [(kind, form) for kind, (build, _) in LAYERS.items() for form in FORMS if choice_for(build(), form) is not None]
 CASES = [pytest.param(kind, form, marks=transposed_fault(LAYERS[kind][0](), form)) for kind, form in ALL]
 SLACK = 1e-5  # of float32
 
@@ -147,7 +145,12 @@ def test_at_full_rank_norms_keep_their_function_and_layers_their_bytes(dtype: to
     """The statistics of norms become those of the inputs (as in plain recalibration): outputs stay, to rounding."""
     dense = seeded(
         lambda: nn.Sequential(
-            nn.Conv2d(4, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(54, 7), nn.BatchNorm1d(7)
+            nn.Conv2d(4, 6, 3, bias=False),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(54, 7),
+            nn.BatchNorm1d(7),
         ),
         dtype=dtype,
     )

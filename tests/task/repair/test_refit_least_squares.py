@@ -149,7 +149,9 @@ def test_all_factors_together_come_as_low_as_an_optimiser_over_explicit_rows(for
     with torch.no_grad():
         wanted = dense(inputs)
         reached = rest(wanted, model(inputs))
-    optimiser = torch.optim.LBFGS(other.parameters(), max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-12)
+    optimiser = torch.optim.LBFGS(
+        other.parameters(), max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-12
+    )
 
     def closure() -> Tensor:
         optimiser.zero_grad()

@@ -81,7 +81,9 @@ def test_no_more_passes_than_foretold_in_batches_of_the_size_foretold(
 ) -> None:
     build, shape = NETS[kind]
     dense, data = seeded(build), noise(23, *shape)
-    model = cut(dense, only=[name for name in dict(dense.named_modules()) if name not in ("norm0", "stem", "k", "")][:3])
+    model = cut(
+        dense, only=[name for name in dict(dense.named_modules()) if name not in ("norm0", "stem", "k", "")][:3]
+    )
     names = [name for name, part in model.named_modules() if hasattr(part, "choice")]
     steps = steps_of(dense, data[:1])
     largest = max(step.numbers for step in steps)
