@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from rank_search.errors import EvaluationError
 from rank_search.nests import Nest, leaves, mapped
 from rank_search.space import Choice, RankPlan, compress
 from rank_search.space.forms.decomposition import decomposition
@@ -54,16 +52,6 @@ def given_to(layer: nn.Module, *shape: int, dtype: torch.dtype = torch.float32) 
     if not isinstance(layer, nn.Linear):
         return correlated(*shape, dtype=dtype)
     return correlated(shape[0], shape[-1], *shape[1:-1], dtype=dtype).movedim(1, -1).contiguous()
-
-
-def transposed_fault(module: nn.Module, form: str) -> list[pytest.MarkDecorator]:
-    """Marks of a test of a layer whose factors' gradients do not lie in memory as L-BFGS reads them."""
-    if not isinstance(module, nn.ConvTranspose2d):
-        return []
-    if form == "cp" or (module.groups > 1 and form in ("svd_channel", "tucker2", "tensor_train")):
-        return []
-    reason = "torch.optim.LBFGS views gradients that are not contiguous: the whole refit raises"
-    return [pytest.mark.xfail(strict=True, raises=EvaluationError, reason=reason)]
 
 
 def choice_for(module: nn.Module, form: str, share: float = 0.3) -> Choice | None:

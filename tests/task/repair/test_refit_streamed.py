@@ -25,17 +25,12 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 AMPLIFIED = 0.01
 """Of errors and outputs: the line searches of L-BFGS may turn a rounding into another end."""
-IN_PLACE = "a tensor that was changed in place between two layers counts as one tensor: they are taken for siblings"
-SEQUENCE_FIRST = "which inputs are held out is read off the first axis, which is the sequence's: batches change it"
 
 
 @pytest.mark.parametrize("size", [8, 1])
 @pytest.mark.parametrize(
     "kind",
-    [
-        pytest.param(kind, marks=[pytest.mark.xfail(strict=True, reason=IN_PLACE)] if kind == "in place" else [])
-        for kind in NETS
-    ],
+    [kind for kind in NETS],
 )
 def test_batches_give_what_one_batch_gives(kind: str, size: int) -> None:
     build, shape = NETS[kind]
@@ -53,7 +48,6 @@ def test_batches_give_what_one_batch_gives(kind: str, size: int) -> None:
     assert float(gap.norm() / run(dense, data).norm()) < AMPLIFIED
 
 
-@pytest.mark.xfail(strict=True, reason=SEQUENCE_FIRST)
 def test_batches_give_what_one_batch_gives_where_the_sequence_goes_first() -> None:
     dense = seeded(lambda: Attention(sequence_first=True), dtype=WIDE)
     data = noise(23, 5, 8, dtype=WIDE)
@@ -63,7 +57,6 @@ def test_batches_give_what_one_batch_gives_where_the_sequence_goes_first() -> No
         assert several[name].before == pytest.approx(value.before, rel=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason=SEQUENCE_FIRST)
 def test_a_layout_with_the_sequence_first_gives_what_one_with_the_inputs_first_gives() -> None:
     data = noise(24, 5, 8, dtype=WIDE)
     found = []
@@ -123,7 +116,6 @@ def test_the_same_bytes_twice_and_the_random_state_untouched(kind: str, size: in
     assert states[0] == states[1]
 
 
-@pytest.mark.xfail(strict=True, reason="the compressed network is given the batch itself, not a copy of it")
 def test_a_network_that_changes_its_inputs_in_place_leaves_the_callers_alone() -> None:
     dense, data = seeded(InPlace), noise(16, 4, 5, 5)
     given = list(data.clone().split(8))
