@@ -31,7 +31,7 @@ class CP(Decomposition):
     """Canonical polyadic decomposition of ``[Co, Ci, kh kw]``, one rank R, fitted by alternating least squares.
 
     CP has no nested optimum, so every rank is fitted on its own (``cp_fit.py``) when it is first asked for, and its
-    error is measured. :meth:`estimate` fits every fourth of the 28 ranks of a layer and interpolates the others; grids
+    error is measured. :meth:`estimate` fits about eight of the 28 ranks of a layer and interpolates the others; grids
     of up to eight are fitted at every rank. Components are balanced: each factor of a component gets the cube root of
     the product of their norms, without which SGD fails (docs/methods.md). (As convolutions: Lebedev et al., ICLR 2015;
     the grid, the start and the guards are ours.)
