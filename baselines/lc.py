@@ -32,7 +32,7 @@ class LC(Searcher):
     smallest alpha whose plan is within the budget (the published method is given alpha). mu grows from step to step.
     There are no multipliers (the quadratic penalty); schedules are ours. The first step is a C-step alone. Steps
     have no score, the last one is the answer; :meth:`trained` gives the weights that belong to it. Forms without nested
-    fits (``cp``) are fitted anew at every option in every C-step.
+    fits (``cp``) are fitted anew in every C-step, as often as a table fits them.
 
     Args:
         epochs: L-steps, an epoch each; None takes half of the task's fine-tune, at least one.

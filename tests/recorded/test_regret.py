@@ -82,7 +82,8 @@ def test_the_report_names_the_first_and_every_failure(recorded_folder: Path, tmp
     config = load_regret_config(written(tmp_path / "c.yaml", recorded_folder, searchers=arms))
     frame = read_regret(run_regret(config, tmp_path / "run", in_process=True))
     found = regret_report(frame, [read_recording(recorded_folder)])
-    assert found.tables[0].columns[0].cells[0] in ("random", "knapsack")
+    mean = frame.groupby("searcher")["regret_20"].mean()
+    assert found.tables[0].columns[0].cells[0] in mean.index[mean == mean.min()]  # several may have found the best
     assert "First by mean regret after the work of 20 evaluations" in found.words[0]
     assert {table.columns[0].header.strip() for table in found.tables[1:]} == {"proxy"}
 

@@ -56,7 +56,8 @@ def test_the_answer_is_as_good_as_with_every_rank_fitted_and_the_bound_is_true(
     real = sum(errors[row] for errors, row in zip(truth, found.solution.indices, strict=True))
     best = space.minimise(truth, Budget(**budget))
     assert found.solution.value == pytest.approx(real, rel=1e-12)
-    assert found.solution.value <= 1.005 * best.value + 1e-9
+    unproven = best.value - best.lower_bound  # of the knapsack itself, under two metrics
+    assert found.solution.value <= 1.005 * best.value + unproven + 1e-9
     assert found.solution.lower_bound <= best.lower_bound + 1e-9
     assert found.interpolation is not None
     assert 0 <= found.interpolation <= found.solution.value

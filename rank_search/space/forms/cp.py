@@ -21,8 +21,8 @@ from rank_search.space.layers.factor_cache import Tensors
 from rank_search.space.layers.layer import Layer
 from rank_search.space.layers.layer_weight import LayerWeight
 
-KNOT_STEP = 4  # of the grid of ranks, from the largest down: those that tables fit
-SMALL = 1024  # weights of a group up to which every rank is fitted: there is nothing to save
+KNOTS = 8  # ranks of the grid that tables fit, about; every one of a grid that has no more
+SMALL = 1536  # weights of a group up to which every rank is fitted: there is nothing to save
 SLACK = 1e-3  # of the energy: how far a fit may be from the best one before a floor could be wrong
 NAMES = ("out", "in", "taps")
 
@@ -31,10 +31,10 @@ class CP(Decomposition):
     """Canonical polyadic decomposition of ``[Co, Ci, kh kw]``, one rank R, fitted by alternating least squares.
 
     CP has no nested optimum, so every rank is fitted on its own (``cp_fit.py``) when it is first asked for, and its
-    error is measured. :meth:`estimate` fits every fourth rank of the grid, at least eight for the 28 of a layer, and
-    interpolates the others. Components are balanced: each factor of a component gets the cube root of the product of
-    their norms, without which SGD fails (docs/methods.md). (As convolutions: Lebedev et al., ICLR 2015; the grid, the
-    start and the guards are ours.)
+    error is measured. :meth:`estimate` fits about eight of the 28 ranks of a layer and interpolates the others; grids
+    of up to eight are fitted at every rank. Components are balanced: each factor of a component gets the cube root of
+    the product of their norms, without which SGD fails (docs/methods.md). (As convolutions: Lebedev et al., ICLR 2015;
+    the grid, the start and the guards are ours.)
 
     Args:
         ranks: how many ranks a layer is offered, evenly spaced in their logarithm up to the dense layer's cost.
@@ -95,8 +95,12 @@ class CP(Decomposition):
         ends = [wanted.min(), wanted.max()]
         outside = [rank for rank in ends if not grid[0] <= rank <= grid[-1]]
         more = wanted[fitted] if fitted is not None else wanted[:0]
-        knots = np.unique(np.concatenate([grid[::-KNOT_STEP], grid[:1], outside, more]).astype(np.int64))
+        knots = np.unique(
+            np.concatenate([grid[:: -math.ceil(len(grid) / KNOTS)], grid[:1], outside, more]).astype(np.int64)
+        )
         errors = self.errors(weight, knots[:, None])
+        if not np.isfinite(errors).all():
+            return Estimate.exact(self.errors(weight, ranks))
         return Estimate.between(wanted, knots, errors, self.largest_ranks(weight.layer)[0], SLACK * weight.energy)
 
     def factors(self, weight: LayerWeight, ranks: tuple[int, ...]) -> tuple[Tensor, ...]:
