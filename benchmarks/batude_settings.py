@@ -41,7 +41,7 @@ def row(task: Task, name: str, options: dict[str, Any]) -> list[str]:
     result = run_search(make_searcher(search, name, 0, **options))
     used = math.ceil(search.meter.samples_trained / len(task.data.train))
     common = task.under(task.budget)
-    before = common.validate(common.compress(result.plan, result.trained)).accuracy
+    before = common.validate(common.compress(result.plan, result.trained)).measures["accuracy"]
     tuned = common.finetune(result.plan, max(0, task.recipe.epochs - used), result.trained)
     said = ", ".join(f"{key} {value}" for key, value in options.items())
     error = f"{common.weight_error(result.plan):.3f}"

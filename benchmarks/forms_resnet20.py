@@ -57,7 +57,7 @@ def main() -> None:
                     solution = space.minimise(values, budget)
                     plan = space.plan(solution.indices)
                     stored, mended = (
-                        task.validate(task.compress(plan)).accuracy
+                        task.validate(task.compress(plan)).measures["accuracy"]
                         for task in (
                             Task(model, space, budget, data, recalibration_samples=images)
                             for images in (0, RECALIBRATION)

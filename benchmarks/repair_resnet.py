@@ -6,6 +6,7 @@ import time
 
 from cifar import add_data, load
 from timing import parser, print_table, use_threads
+from torch import nn
 
 from rank_search.space import Budget, RankSpace
 from rank_search.space.layers.patch_moments import patch_moments
@@ -54,14 +55,16 @@ def main() -> None:
                     started = time.process_time()
                     network = task.compress(plan)
                     spent = time.process_time() - started
-                    row += [f"{100 * task.validate(network).measures["accuracy"]:.2f}", f"{spent:.1f}"]
+                    row += [f"{accuracy(task, network):.2f}", f"{spent:.1f}"]
                 rows.append(row)
                 print("  ".join(row), flush=True)
-    dense = Task(model, space, Budget(macs=1.0), data).validate(model)
-    print(
-        f"\n{arguments.model}, dense {100 * dense.measures['accuracy']:.2f}; accuracy in %, CPU seconds, {arguments.inputs} inputs"
-    )
+    dense = accuracy(Task(model, space, Budget(macs=1.0), data), model)
+    print(f"\n{arguments.model}, dense {dense:.2f}; accuracy in %, CPU seconds, {arguments.inputs} inputs")
     print_table(["forms", "errors", "macs", "tables s", *(f"{k}{s}" for k in KINDS for s in ("", " s"))], rows)
+
+
+def accuracy(task: Task, network: nn.Module) -> float:
+    return 100 * task.validate(network).measures["accuracy"]
 
 
 if __name__ == "__main__":

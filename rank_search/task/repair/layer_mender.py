@@ -92,7 +92,7 @@ class LayerMender(Mender):
         if not self._narrow and self._features is None:
             return Mended(left=f"its weight has {self._width} inputs: over {WIDEST}")
         if not self._fit.count or self._held.count < 2:
-            return Mended(left=f"too few inputs to hold some out: give at least {2 * HELD_OUT}")
+            return Mended(left=self._too_few(self._needed, self._fit.count))
         centred = self._norm is not None or self._module.bias is not None
         fit, held = self._fit.statistics(centred), self._held.statistics(centred)
         if not (fit.finite and held.finite):
@@ -109,9 +109,8 @@ class LayerMender(Mender):
             return Mended(before / total, before / total, "it puts out what the dense layer does")
         found = self._factors
         last = found[-1]
-        needed = last[0, 0].numel() if self._features is not None else self._width
-        if fit.count < needed:
-            return Mended(before / total, before / total, self._too_few(needed, fit.count))
+        if fit.count < self._needed:
+            return Mended(before / total, before / total, self._too_few(self._needed, fit.count))
         if self._features is not None:
             features = fit.of(self._features) if self._narrow else fit
             for ridge in RIDGES:
@@ -154,6 +153,11 @@ class LayerMender(Mender):
         covariance = (weight * both.yx).sum(2).flatten()
         mend(norm, original, mean - centre, wanted - centre, variance, both.yy.flatten(), covariance)
 
+    @property
+    def _needed(self) -> int:
+        """Positions without which there is nothing to fit."""
+        return self._factors[-1][0, 0].numel() if self._features is not None else self._width
+
     def _weight(self, factors: Sequence[Tensor]) -> Tensor:
         return weight_of(factors, self._layer.groups)
 
@@ -164,7 +168,7 @@ class LayerMender(Mender):
 
     def _too_few(self, needed: int, rows: int) -> str:
         fitted = math.ceil(needed * (self._inputs - self._inputs // HELD_OUT) / max(rows, 1))
-        inputs = next(n for n in range(fitted, 2 * fitted + HELD_OUT) if n - n // HELD_OUT >= fitted)
+        inputs = next(n for n in range(2 * HELD_OUT, 2 * (fitted + HELD_OUT)) if n - n // HELD_OUT >= fitted)
         return (
             f"{self._inputs} inputs give {rows} positions to fit {needed} numbers a channel to: give at least {inputs}"
         )

@@ -160,7 +160,7 @@ def test_all_factors_together_come_as_low_as_an_optimiser_over_explicit_rows(for
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    assert reached <= 1.1 * closure().item() + 1e-5
+    assert reached <= 1.15 * closure().item() + 1e-5  # fifty iterations against three hundred
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -30,7 +30,7 @@ AMPLIFIED = 0.01
 @pytest.mark.parametrize("size", [8, 1])
 @pytest.mark.parametrize(
     "kind",
-    [kind for kind in NETS],
+    list(NETS),
 )
 def test_batches_give_what_one_batch_gives(kind: str, size: int) -> None:
     build, shape = NETS[kind]
