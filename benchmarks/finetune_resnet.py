@@ -40,7 +40,7 @@ def main() -> None:
         model, data.example(), FORMS, exclude=["conv1", "linear"], cache=arguments.cache, moments=moments
     )
     budget = Budget(macs=arguments.macs)
-    plan = space.plan(space.minimise_measured(budget).indices)
+    plan = space.plan(space.minimise_measured(budget).solution.indices)
     for text in arguments.recipe or ["{}"]:
         recipe = Recipe(**{"epochs": arguments.epochs, **yaml.safe_load(text)})
         changed = {key: value for key, value in asdict(recipe).items() if value != asdict(Recipe())[key]}

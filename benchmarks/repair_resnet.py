@@ -47,7 +47,7 @@ def main() -> None:
             tables = time.process_time() - started
             for bound in arguments.macs:
                 budget = Budget(macs=bound)
-                plan = space.plan(space.minimise_measured(budget).indices)
+                plan = space.plan(space.minimise_measured(budget).solution.indices)
                 row = [title, errors, f"{bound:g}", f"{tables:.1f}"]
                 for kind in KINDS:
                     task = Task(model, space, budget, data, repair=kind, repair_inputs=arguments.inputs)

@@ -74,7 +74,13 @@ def tiny_task(
 ) -> Task:
     net = net or tiny_net()
     space = RankSpace.from_model(net, torch.zeros(1, 1, 6, 6), forms=forms)
-    options = {"recipe": SHORT, "recalibration_samples": 20, **options}
+    samples = options.get("recalibration_samples", 20)
+    options = {
+        "recipe": SHORT,
+        "repair": "recalibrate",
+        "repair_inputs": samples,
+        "recalibration_samples": samples,
+    } | options
     return Task(net, space, budget or Budget(macs=0.7), tiny_data() if data else None, **options)
 
 

@@ -483,7 +483,7 @@ def test_without_recalibration_batch_norm_keeps_the_dense_statistics() -> None:
 
 
 def test_recalibration_takes_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rank_search.task.task.RECALIBRATION_BATCH", 16)
+    monkeypatch.setattr("rank_search.task.repair.repair.RECALIBRATION_BATCH", 16)
     task, data = tiny_task(recalibration_samples=TRAIN), tiny_data()
     expected = task.space.compress(tiny_net(), SMALL)
     inputs = data.normalise(data.train.images)
@@ -567,7 +567,11 @@ def test_without_data_a_network_is_built_with_the_dense_statistics() -> None:
     ("options", "message"),
     [
         ({"evaluation_samples": 0}, "evaluation_samples=0 is not allowed: it must be at least 1"),
-        ({"recalibration_samples": -1}, "recalibration_samples=-1 is not allowed: it must be at least 0"),
+        ({"repair_inputs": -1}, "repair_inputs=-1 is not allowed: it must be at least 0"),
+        (
+            {"recalibration_samples": -1, "repair_inputs": 20},
+            "recalibration_samples=-1 is not allowed: it must be at least 0",
+        ),
     ],
 )
 def test_impossible_numbers_of_images_are_refused(options: dict[str, int], message: str) -> None:
