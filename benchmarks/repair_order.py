@@ -1,4 +1,4 @@
-"""Whether evaluations may use the cheaper repair: losses of plans under each kind, Kendall's tau, and what each costs."""
+"""Whether evaluations may use the cheaper repair: the order of plans under each kind, and what each costs."""
 
 from __future__ import annotations
 
