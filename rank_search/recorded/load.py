@@ -11,7 +11,7 @@ from torch import nn
 
 from rank_search.errors import RecordingError
 from rank_search.recorded.recorded_task import RecordedTask
-from rank_search.recorded.recording import Recording, read_recording
+from rank_search.recorded.recording import Recording, read_recording, with_repair
 from rank_search.space import Budget, RankSpace
 from rank_search.task import Data, Recipe, load_data, load_model
 
@@ -36,7 +36,7 @@ def load_recorded(name: str | Path, budget: Budget | None = None, seed: int = 0)
 
 def task_of_recording(recording: Recording, budget: Budget, seed: int = 0) -> RecordedTask:
     """The task of a recording that was read."""
-    section = recording.manifest["task"]
+    section = with_repair(recording.manifest["task"])
     model, data = network_of(recording), data_of(recording)
     return RecordedTask(
         recording,
@@ -49,8 +49,9 @@ def task_of_recording(recording: Recording, budget: Budget, seed: int = 0) -> Re
         evaluation_samples=section["evaluation"]["samples"],
         recalibration_samples=section["evaluation"]["recalibration_samples"],
         objective=section["objective"],
-        repair="recalibrate",
-        repair_inputs=section["evaluation"]["recalibration_samples"],
+        repair=section["repair"],
+        repair_inputs=section["repair_inputs"],
+        evaluation_repair=section["evaluation"].get("repair", "recalibrate"),
     )
 
 

@@ -124,7 +124,13 @@ def section_of(name: str | Path) -> dict[str, Any]:
     Raises:
         UnknownNameError, RecordingError
     """
-    return dict(_manifest(_folder(name))["task"])
+    return with_repair(_manifest(_folder(name))["task"])
+
+
+def with_repair(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with the repair that was recorded; the first recordings knew recalibration alone."""
+    samples = section["evaluation"]["recalibration_samples"]
+    return {"repair": "recalibrate", "repair_inputs": samples, **section}
 
 
 def sha256(path: Path) -> str:
