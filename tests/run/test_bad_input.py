@@ -223,6 +223,7 @@ def test_search_saves_a_network_that_loads_or_leaves_nothing(
         "plan.json",
         "model.safetensors",
         "result.json",
+        "stages.json",
         "steps.csv",
     }
     logits = load(tmp_path / "net", lambda: load_model("digits_net", width=6))(torch.zeros(2, 1, 8, 8))

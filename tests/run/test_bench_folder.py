@@ -119,7 +119,8 @@ def test_a_search_holds_its_folder_from_the_start_and_follows_a_link(
     (tmp_path / "real").mkdir()
     folder.symlink_to(tmp_path / "real")
     run_single(config, None, "knapsack", "macs=0.5", 0, folder)
-    assert {path.name for path in folder.iterdir()} == {"plan.json", "model.safetensors", "result.json", "steps.csv"}
+    written = {"plan.json", "model.safetensors", "result.json", "stages.json", "steps.csv"}
+    assert {path.name for path in folder.iterdir()} == written
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "net", "real"}
     with pytest.raises(RunError, match="is not empty"):
         run_single(config, None, "knapsack", "macs=0.5", 0, folder)
