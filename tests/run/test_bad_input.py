@@ -219,6 +219,7 @@ def test_search_saves_a_network_that_loads_or_leaves_nothing(
     code, out, err = run("search", config, "--budget", "macs=0.4", "--output", tmp_path / "net")
     assert code == 0, err
     assert "kept 0.3" in out
+    assert re.search(r"dense [\d.]+%, cut [\d.]+%, recalibrated [\d.]+%, refitted [\d.]+%, fine-tuned [\d.]+%", out)
     assert {path.name for path in (tmp_path / "net").iterdir()} == {
         "plan.json",
         "model.safetensors",
