@@ -68,6 +68,8 @@ class Moments:
 
     def joined(self, other: Moments) -> Moments:
         """Of the rows of both."""
+        if not (self._count and other._count):
+            return self if self._count else other
         result = Moments()
         result._count, result._shift = self._count + other._count, self._shift
         assert self._shift is not None

@@ -91,14 +91,15 @@ class LayerMender(Mender):
     def finish(self) -> Mended:
         if not self._narrow and self._features is None:
             return Mended(left=f"its weight has {self._width} inputs: over {WIDEST}")
-        if not self._fit.count or self._held.count < 2:
-            return Mended(left=self._too_few(self._needed, self._fit.count))
-        centred = self._norm is not None or self._module.bias is not None
-        fit, held = self._fit.statistics(centred), self._held.statistics(centred)
-        if not (fit.finite and held.finite):
+        both = self._fit.joined(self._held).statistics(centred=True)
+        if not both.finite:
             return Mended(left="what it is given, or should put out, is NaN or infinite")
-        mended = self._refit(fit, held)
-        self._mend_means(mended.left is None)
+        if not self._fit.count or self._held.count < 2:
+            mended = Mended(left=self._too_few(self._needed, self._fit.count))
+        else:
+            centred = self._norm is not None or self._module.bias is not None
+            mended = self._refit(self._fit.statistics(centred), self._held.statistics(centred))
+        self._mend_means(both, mended.left is None)
         return mended
 
     def _refit(self, fit: Statistics, held: Statistics) -> Mended:
@@ -133,9 +134,8 @@ class LayerMender(Mender):
             module.weight.copy_(weight_for(module, factor))
         return Mended(before / total, best / total)
 
-    def _mend_means(self, refitted: bool) -> None:
+    def _mend_means(self, both: Statistics, refitted: bool) -> None:
         """The bias takes the mean; then the batch norm what is left."""
-        both = self._fit.joined(self._held).statistics(centred=True)
         weight = self._weight(self._factors)
         bias = self._module.bias
         mean = (weight @ both.mean_x[:, :, None])[:, :, 0].flatten()

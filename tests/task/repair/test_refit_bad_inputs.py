@@ -43,6 +43,15 @@ def test_too_few_inputs_leave_a_layer_and_its_reason_says_how_many_are_enough(
     assert mended(cut_to(12), dense, inputs(enough))["0"].left in (None, "no fit is better on held-out inputs")
 
 
+def test_too_few_inputs_for_a_fit_still_mend_the_batch_norm_behind_it() -> None:
+    dense = seeded(lambda: nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)), dtype=torch.float64)
+    model, data = cut(dense), correlated(3, 6, dtype=torch.float64)
+    assert "too" not in (left := mended(model, dense, data)["0"].left or "")
+    assert "give at least 8" in left
+    with torch.no_grad():
+        torch.testing.assert_close(model(data).mean(0), dense(data).mean(0))
+
+
 def test_one_row_held_out_of_a_layer_with_a_bias_is_not_called_exact() -> None:
     dense = seeded(lambda: nn.Sequential(nn.Linear(6, 5)), dtype=torch.float64)
     found = mended(cut(dense), dense, correlated(7, 6, dtype=torch.float64))["0"]
