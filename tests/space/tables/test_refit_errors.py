@@ -14,21 +14,21 @@ from rank_search.space.layers.patch_moments import patch_moments
 from rank_search.space.tables.refit_errors import refit_errors
 
 CASES = {
-    "svd": (nn.Linear(7, 5, bias=False), (40, 7)),
-    "svd_channel": (nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
-    "svd_spatial": (nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
-    "svd_grouped": (nn.Conv2d(4, 6, 3, stride=2, bias=False), (9, 4, 9, 9)),
-    "tucker2": (nn.Conv2d(4, 6, 3, padding=1, bias=False, groups=2), (6, 4, 6, 6)),
-    "tensor_train": (nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
-    "cp": (nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
+    "svd": (lambda: nn.Linear(7, 5, bias=False), (40, 7)),
+    "svd_channel": (lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
+    "svd_spatial": (lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
+    "svd_grouped": (lambda: nn.Conv2d(4, 6, 3, stride=2, bias=False), (9, 4, 9, 9)),
+    "tucker2": (lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False, groups=2), (6, 4, 6, 6)),
+    "tensor_train": (lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
+    "cp": (lambda: nn.Conv2d(4, 6, 3, padding=1, bias=False), (6, 4, 6, 6)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_what_least_squares_leaves(name: str) -> None:
     torch.manual_seed(0)
-    module, shape = CASES[name]
-    module = module.double()
+    build, shape = CASES[name]
+    module = build().double()
     layer = Layer.of("it", module)
     given = torch.randn(shape, dtype=torch.float64) @ torch.randn(shape[-1], shape[-1], dtype=torch.float64)
     form = decomposition(name)
@@ -38,7 +38,8 @@ def test_it_is_what_least_squares_leaves(name: str) -> None:
     ranks = ranks[form.feasible(layer, ranks)][:: max(1, len(ranks) // 25)]
     found = refit_errors(form, weight, ranks, moment)
     for one, rank in zip(found, ranks.tolist(), strict=True):
-        assert one == pytest.approx(_least_squares(form, weight, module, given, tuple(rank)), abs=2e-3)
+        least = _least_squares(form, weight, module, given, tuple(rank))
+        assert least - 1e-6 <= one <= least + 5e-3  # the ridge keeps it above
 
 
 def _least_squares(form, weight, module, given, ranks) -> float:  # type: ignore[no-untyped-def]
