@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rank_search import load_data
+from rank_search.space import patch_moments
 from rank_search.task import ImageData
 from rank_search.task.networks.models import load_model
+
+CALIBRATION = 512
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +22,18 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", required=True, help="an .npz file of training images")
     parser.add_argument("--validation", required=True, help="an .npz file of validation images")
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="cifar_resnet20")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--cache", default=None, help="folder that keeps the decompositions for another run")
+
+
+def moments_of(model: nn.Module, data: ImageData) -> dict[str, Tensor]:
+    """Second moments of the patches of 512 training images."""
+    samples = data.train.subset(CALIBRATION, seed=0)
+    return patch_moments(model, (batch.inputs for batch in data.batches(samples, 128)), CALIBRATION)
 
 
 def resnet20(weights: str | None) -> tuple[nn.Module, Tensor]:

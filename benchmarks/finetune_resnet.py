@@ -7,24 +7,20 @@ from dataclasses import asdict, replace
 
 import torch
 import yaml
-from cifar import add_data, load
+from cifar import add_data, add_network, load, moments_of
 from timing import parser, use_threads
 
 from rank_search.space import Budget, RankSpace
-from rank_search.space.layers.patch_moments import patch_moments
 from rank_search.task import Recipe, Task
 from rank_search.task.networks.models import load_model
 
 FORMS = ["tucker2", "svd_spatial", "svd_grouped", "cp"]
-CALIBRATION = 512
 
 
 def main() -> None:
     command = parser(__doc__)
     add_data(command)
-    command.add_argument("--model", default="cifar_resnet20")
-    command.add_argument("--weights", required=True)
-    command.add_argument("--cache", default=None, help="folder that keeps the decompositions for another run")
+    add_network(command)
     command.add_argument("--macs", type=float, default=0.266)
     command.add_argument("--recipe", action="append", default=[], help="such as {lr: 0.04, distill_weight: 0.95}")
     command.add_argument("--epochs", type=int, default=12)
@@ -33,9 +29,7 @@ def main() -> None:
     use_threads(arguments.threads)
     model = load_model(arguments.model, arguments.weights)
     data = replace(load(arguments), crop=4, flip=True)
-    moments = patch_moments(
-        model, (b.inputs for b in data.batches(data.train.subset(CALIBRATION, seed=0), 128)), CALIBRATION
-    )
+    moments = moments_of(model, data)
     space = RankSpace.from_model(
         model, data.example(), FORMS, exclude=["conv1", "linear"], cache=arguments.cache, moments=moments
     )

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import time
 
-from cifar import add_data, load
+from cifar import CALIBRATION, add_data, add_network, load, moments_of
 from timing import parser, print_table, use_threads
 from torch import nn
 
 from rank_search.space import Budget, RankSpace
-from rank_search.space.layers.patch_moments import patch_moments
 from rank_search.task import Task
 from rank_search.task.networks.models import load_model
 
 FORMS = {"tucker2": ["tucker2"], "all four": ["tucker2", "svd_spatial", "svd_grouped", "cp"]}
 KINDS = ("none", "recalibrate", "refit")
-CALIBRATION = 512
 
 
 def main() -> None:
     command = parser(__doc__)
     add_data(command)
-    command.add_argument("--model", default="cifar_resnet20")
-    command.add_argument("--weights", required=True)
-    command.add_argument("--cache", default=None, help="folder that keeps the decompositions for another run")
+    add_network(command)
     command.add_argument("--inputs", type=int, default=CALIBRATION, help="of the repair")
     command.add_argument("--macs", type=float, nargs="*", default=[0.5, 0.3, 0.2])
     arguments = command.parse_args()
     use_threads(arguments.threads)
     model, data = load_model(arguments.model, arguments.weights), load(arguments)
-    batches = (b.inputs for b in data.batches(data.train.subset(CALIBRATION, seed=0), 128))
-    moments = patch_moments(model, batches, CALIBRATION)
+    moments = moments_of(model, data)
     rows = []
     for title, forms in FORMS.items():
         for errors in ("weight", "refit"):

@@ -25,3 +25,18 @@ def multiplied(factors: Sequence[Tensor], groups: int) -> Tensor:
         inner = torch.unflatten(product, 1, (parts.shape[1], parts.shape[3]))
         product = torch.einsum("gkomt,gkmis->gkoist", parts, inner).flatten(4, 5).flatten(1, 2)
     return product
+
+
+def features_of(factors: Sequence[Tensor], groups: int) -> Tensor | None:
+    """The rows of what the LAST factor is given, as products with the rows of the layer's input.
+
+    Returns:
+        ``[groups, features, Ci / groups * taps]``, the features in the order of the last factor's columns; None if the
+        last factor has other groups than the layer.
+    """
+    last = factors[-1]
+    if last.shape[0] != groups:
+        return None
+    inner, taps = last.shape[2:]
+    eye = torch.eye(inner * taps, dtype=last.dtype).reshape(1, inner * taps, inner, taps)
+    return multiplied([*factors[:-1], eye.expand(groups, -1, -1, -1)], groups).flatten(2)

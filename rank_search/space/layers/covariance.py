@@ -39,11 +39,7 @@ def input_covariances(
         CovarianceError: if there is no batch, or the model cannot run one.
     """
     found: dict[str, _Moments] = {}
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if type(module) in KINDS and (names is None or name in names)
-    }
+    layers = layers_of(model, names)
     device = device_of(model)
     normed: set[str] | None = None
     shape = "unknown"
@@ -65,6 +61,15 @@ def input_covariances(
     if normed is None:
         raise CovarianceError("there is no calibration batch: give at least one, [N, ...] as the model takes it")
     return {name: moments.matrix(name in normed) for name, moments in found.items()}
+
+
+def layers_of(model: nn.Module, names: Collection[str] | None) -> dict[str, nn.Module]:
+    """The convolutions and linear layers of these names; None is all."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) in KINDS and (names is None or name in names)
+    }
 
 
 class _Moments:

@@ -110,3 +110,8 @@ class Moments:
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:
     return left[:, :, None] * right[:, None, :]
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """Half precision is too narrow to sum in."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

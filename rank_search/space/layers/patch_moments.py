@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rank_search.errors import CovarianceError, told
 from rank_search.nests import Nest, call, check_nest, described, mapped, moved
 from rank_search.running import device_of, evaluating, observed
-from rank_search.space.layers.covariance import before_norm
-from rank_search.space.layers.layer import KINDS, Layer
-from rank_search.space.layers.moments import Moments
-from rank_search.space.layers.rows import extents_of, input_rows, picked
+from rank_search.space.layers.covariance import before_norm, layers_of
+from rank_search.space.layers.layer import Layer
+from rank_search.space.layers.moments import Moments, wide
+from rank_search.space.layers.rows import batched, extents_of, input_rows, picked
 
 ROWS = 2**14
 """Positions of all inputs together that are looked at for one layer."""
@@ -43,11 +42,7 @@ def patch_moments(
     Raises:
         CovarianceError: if there is no batch, or the model cannot run one.
     """
-    modules = {
-        name: module
-        for name, module in model.named_modules()
-        if type(module) in KINDS and (names is None or name in names)
-    }
+    modules = layers_of(model, names)
     layers = {name: Layer.of(name, module) for name, module in modules.items()}
     layers = {name: one for name, one in layers.items() if one.group_channels[1] * one.taps <= WIDEST}
     modules = {name: modules[name] for name in layers}
@@ -98,11 +93,9 @@ def _adder(
 ) -> Callable[[str, Any, Any], None]:
     def add(name: str, given: Any, output: Any) -> None:
         layer = layers[name]
-        axes = 1 if layer.kind == "linear" else len(layer.kernel) + 1
-        given, output = (tensor[None] if tensor.ndim == axes else tensor for tensor in (given, output))
+        given, output = batched(layer, given), batched(layer, output)
         most = max(1, ROWS * count // (inputs * len(output)))
-        x = input_rows(layer, modules[name], given, picked(extents_of(layer, output), most)).flatten(1, 2)
-        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        x = wide(input_rows(layer, modules[name], given, picked(extents_of(layer, output), most))).flatten(1, 2)
         found.setdefault(name, Moments()).add(x, x[:, :, :1])
 
     return add

@@ -33,6 +33,11 @@ def extents_of(layer: Layer, output: Tensor) -> tuple[int, ...]:
     return tuple(output.shape[1:-1]) if layer.kind == "linear" else tuple(output.shape[2:])
 
 
+def batched(layer: Layer, tensor: Tensor) -> Tensor:
+    """With a first axis, where a convolution is called without one, or a linear layer with one vector."""
+    return tensor[None] if tensor.ndim == (1 if layer.kind == "linear" else len(layer.kernel) + 1) else tensor
+
+
 def output_rows(layer: Layer, output: Tensor, at: tuple[Tensor, ...]) -> Tensor:
     """``[groups, N, positions, Co / groups]`` of an output ``[N, Co, ...]``, or ``[N, ..., Co]`` of a linear layer."""
     rows = _linear_rows(output, at) if layer.kind == "linear" else channels_at(output, at).movedim(1, 2)

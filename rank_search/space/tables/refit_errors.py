@@ -11,7 +11,7 @@ from torch import Tensor
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.forms.decomposition import Decomposition
 from rank_search.space.forms.estimate import Estimate
-from rank_search.space.forms.multiplied import multiplied
+from rank_search.space.forms.multiplied import features_of
 from rank_search.space.layers.layer_weight import LayerWeight
 
 RIDGE = 1e-4  # of the mean second moment of the features
@@ -95,14 +95,8 @@ def _nests(form: Decomposition, ranks: IntArray) -> Iterator[tuple[IntArray, int
 
 
 def _features(form: Decomposition, weight: LayerWeight, ranks: IntArray) -> Tensor | None:
-    """B, ``[groups, features, Ci / groups * taps]``; None if the last factor has other groups than the layer."""
-    groups = weight.layer.groups
-    *others, last = form.factors(weight, tuple(ranks.tolist()))
-    if last.shape[0] != groups:
-        return None
-    inner, taps = last.shape[2:]
-    eye = torch.eye(inner * taps, dtype=last.dtype).reshape(1, inner * taps, inner, taps)
-    return multiplied([*others, eye.expand(groups, -1, -1, -1)], groups).flatten(2)
+    """B, ``[groups, features, Ci / groups * taps]`` (see :func:`features_of`)."""
+    return features_of(form.factors(weight, tuple(ranks.tolist())), weight.layer.groups)
 
 
 def _order(

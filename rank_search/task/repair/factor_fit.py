@@ -19,21 +19,6 @@ def weight_of(factors: Factors, groups: int) -> Tensor:
     return multiplied(factors, groups).flatten(2)
 
 
-def features_of(factors: Factors, groups: int) -> Tensor | None:
-    """The rows of what the LAST factor is given, as products with the rows of the layer's input.
-
-    Returns:
-        ``[groups, features, Ci / groups * taps]``, the features in the order of the last factor's columns; None if the
-        last factor has other groups than the layer.
-    """
-    last = factors[-1]
-    if last.shape[0] != groups:
-        return None
-    inner, taps = last.shape[2:]
-    eye = torch.eye(inner * taps, dtype=last.dtype).reshape(1, inner * taps, inner, taps)
-    return weight_of([*factors[:-1], eye.expand(groups, -1, -1, -1)], groups)
-
-
 def fit_last(last: Tensor, statistics: Statistics, ridge: float) -> Tensor:
     """The last factor anew: ``argmin_V E ||y - V f||^2 + ridge mean diag E[f f^T] ||V - V0||^2``.
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from rank_search.space.forms.factor_modules import weight_for
 from rank_search.space.forms.low_rank import LowRank
+from rank_search.space.forms.multiplied import features_of
 from rank_search.space.layers.layer import Layer
-from rank_search.space.layers.moments import Moments, Statistics
-from rank_search.space.layers.rows import extents_of, input_rows, output_rows, picked
-from rank_search.task.repair.factor_fit import features_of, fit_all, fit_last, weight_of
-from rank_search.task.repair.mender import HELD_OUT, ROWS, Inputs, Mended, Mender, Mismatch
+from rank_search.space.layers.moments import Moments, Statistics, wide
+from rank_search.space.layers.rows import batched, extents_of, input_rows, output_rows, picked
+from rank_search.task.repair.factor_fit import fit_all, fit_last, weight_of
+from rank_search.task.repair.mender import HELD_OUT, OTHERWISE, ROWS, Inputs, Mended, Mender, Mismatch
 from rank_search.task.repair.recalibration import BatchNorm, mend
 
 RIDGES = (1e-4, 1e-2, 1.0)
@@ -66,7 +67,7 @@ class LayerMender(Mender):
         self._inputs = inputs.total
         rows = max(ROWS, ROWS_EACH * self._width if self._narrow else 0)
         at = picked(extents_of(self._layer, output), inputs.positions(len(output), rows))
-        wanted = _wide(output_rows(self._layer, output, at))
+        wanted = wide(output_rows(self._layer, output, at))
         self._wanted.append((given.shape, at, wanted, inputs.held_out(len(output))))
 
     def add(self, given: Tensor) -> None:
@@ -80,7 +81,7 @@ class LayerMender(Mender):
         step = max(1, NUMBERS // (self._layer.groups * self._width * len(at[0])))
         for first in range(0, len(given), step):
             part = slice(first, first + step)
-            x = _wide(input_rows(self._layer, self._dense, given[part], at))
+            x = wide(input_rows(self._layer, self._dense, given[part], at))
             if not self._narrow:
                 assert self._features is not None
                 x = x @ self._features.to(x).transpose(1, 2)[:, None]
@@ -91,11 +92,13 @@ class LayerMender(Mender):
     def finish(self) -> Mended:
         if not self._narrow and self._features is None:
             return Mended(left=f"its weight has {self._width} inputs: over {WIDEST}")
+        if not (self._fit.count or self._held.count):
+            return Mended(left=OTHERWISE)
         both = self._fit.joined(self._held).statistics(centred=True)
         if not both.finite:
             return Mended(left="what it is given, or should put out, is NaN or infinite")
         if not self._fit.count or self._held.count < 2:
-            mended = Mended(left=self._too_few(self._needed, self._fit.count))
+            mended = Mended(left=self._too_few())
         else:
             centred = self._norm is not None or self._module.bias is not None
             mended = self._refit(self._fit.statistics(centred), self._held.statistics(centred))
@@ -111,7 +114,7 @@ class LayerMender(Mender):
         found = self._factors
         last = found[-1]
         if fit.count < self._needed:
-            return Mended(before / total, before / total, self._too_few(self._needed, fit.count))
+            return Mended(before / total, before / total, self._too_few())
         if self._features is not None:
             features = fit.of(self._features) if self._narrow else fit
             for ridge in RIDGES:
@@ -162,11 +165,11 @@ class LayerMender(Mender):
         return weight_of(factors, self._layer.groups)
 
     def _batched(self, tensor: Tensor) -> Tensor:
-        """Inputs first; with a first axis where a convolution is called without, or a linear layer with one vector."""
-        axes = 1 if self._layer.kind == "linear" else len(self._layer.kernel) + 1
-        return tensor[None] if tensor.ndim == axes else tensor.movedim(self._axis, 0)
+        """Inputs first."""
+        return batched(self._layer, tensor).movedim(self._axis, 0)
 
-    def _too_few(self, needed: int, rows: int) -> str:
+    def _too_few(self) -> str:
+        needed, rows = self._needed, self._fit.count
         fitted = math.ceil(needed * (self._inputs - self._inputs // HELD_OUT) / max(rows, 1))
         inputs = next(n for n in range(2 * HELD_OUT, 2 * (fitted + HELD_OUT)) if n - n // HELD_OUT >= fitted)
         return (
@@ -178,8 +181,3 @@ def _canonical(module: nn.Module) -> Tensor:
     weight = module.weight
     assert isinstance(weight, Tensor)
     return Layer.of("", module).canonical(weight.detach().cpu().double())
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """Half precision is too narrow to sum in."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -16,6 +16,10 @@ HELD_OUT = 4
 """Every fourth input is not fitted to: it says whether the fit is better."""
 
 
+OTHERWISE = "the network does not call it as one sample did"
+"""Why a layer was left."""
+
+
 @dataclass(frozen=True)
 class Mended:
     """What became of a layer.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rank_search.errors import EvaluationError, told
 from rank_search.nests import Nest, call, mapped, moved
 from rank_search.running import device_of, evaluating, observed
+from rank_search.space.layers.moments import wide
 
 LEAST_VARIANCE = 1e-8  # of the running variance
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -45,7 +46,7 @@ def recalibrate(model: nn.Module, dense: nn.Module, batches: Iterable[Nest]) -> 
     model.eval()
     if not pairs:
         return
-    fits = {name: _Fit(norm, original) for name, (norm, original) in pairs.items()}
+    fits = {name: NormSums(norm, original) for name, (norm, original) in pairs.items()}
     try:
         with evaluating(dense):
             for inputs in batches:
@@ -84,32 +85,39 @@ def _inputs_of(dense: nn.Module, norms: dict[str, BatchNorm], inputs: Nest) -> d
     return seen
 
 
-def _mending(fits: dict[str, _Fit], wanted: dict[str, list[Tensor]]) -> Callable[[str, Tensor], None]:
+def _mending(fits: dict[str, NormSums], wanted: dict[str, list[Tensor]]) -> Callable[[str, Tensor], None]:
     calls = {name: iter(tensors) for name, tensors in wanted.items()}
-    return lambda name, given: fits[name].add(given, next(calls[name]))
+
+    def add(name: str, given: Tensor) -> None:
+        fits[name].add(given, next(calls[name]))
+        fits[name].mend()
+
+    return add
 
 
-class _Fit:
+class NormSums:
     """The statistics of one batch norm over all images so far, ``[channels]`` each, float64."""
 
     def __init__(self, norm: BatchNorm, original: BatchNorm) -> None:
         self._norm, self._original = norm, original
         assert original.running_mean is not None
-        self._centre = _wide(original.running_mean.clone())
+        self._centre = wide(original.running_mean.clone())
         self._count = 0
         self._sums = torch.zeros(5, original.num_features, dtype=torch.float64)
 
     def add(self, compressed: Tensor, dense: Tensor) -> None:
-        """Adds inputs ``[N, channels, ...]`` of both networks, then mends the batch norm."""
+        """Adds inputs ``[N, channels, ...]`` of both networks."""
         centre = self._centre.view(1, -1, *[1] * (compressed.ndim - 2))
         axes = [axis for axis in range(compressed.ndim) if axis != 1]
-        c, d = _wide(compressed) - centre, _wide(dense.to(compressed.device)) - centre
+        c, d = wide(compressed) - centre, wide(dense.to(compressed.device)) - centre
         sums = [c.sum(axes), d.sum(axes), (c * c).sum(axes), (d * d).sum(axes), (c * d).sum(axes)]
         self._sums += torch.stack(sums).cpu().double()
         self._count += compressed.numel() // compressed.shape[1]
-        self._apply()
 
-    def _apply(self) -> None:
+    def mend(self) -> None:
+        """Mends the batch norm by the statistics so far, if there are any."""
+        if not self._count:
+            return
         mean_c, mean_d, square_c, square_d, product = self._sums / self._count
         mend(
             self._norm,
@@ -162,8 +170,3 @@ def mend(
 def _exact(tensor: Tensor | None) -> Tensor:
     assert tensor is not None
     return tensor.detach().cpu().double()
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """Half precision is too narrow to sum in."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -13,7 +13,7 @@ from rank_search.nests import Nest, call, leaves, mapped, moved
 from rank_search.running import device_of, evaluating, observed
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.task.repair.layer_mender import LayerMender
-from rank_search.task.repair.mender import Inputs, Mended, Mender, Mismatch
+from rank_search.task.repair.mender import OTHERWISE, Inputs, Mended, Mender, Mismatch
 from rank_search.task.repair.norm_mender import NormMender
 from rank_search.task.repair.recalibration import norm_pairs
 from rank_search.task.repair.steps import Step
@@ -24,7 +24,6 @@ MEMORY_BYTES = 2**29
 BYTES = 16  # for every number that a layer is given or puts out: float32, and what its factors hold in between
 
 NEVER = "no sample runs through it"
-OTHERWISE = "the network does not call it as one sample did"
 
 
 def refit(

@@ -134,3 +134,26 @@ def test_half_precision_that_overflows_inside_makes_nothing_nan() -> None:
     model = cut(dense)
     mended(model, dense, 3e4 * noise(64, 8, dtype=torch.float16).clamp(-2, 2))
     assert finite(model)
+
+
+class OnlyForOne(nn.Module):
+    """Two layers of one tensor, the second of which runs for a single sample only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(6, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.first(inputs)
+        return outputs + self.second(inputs) if len(inputs) == 1 else outputs
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_a_layer_that_runs_for_one_sample_and_for_no_batch_is_left(size: int) -> None:
+    dense = seeded(OnlyForOne, dtype=torch.float64)
+    model, data = cut(dense), correlated(24, 6, dtype=torch.float64)
+    was = model.get_submodule("second")[0].weight.clone()  # type: ignore[index]
+    found = mended(model, dense, data, size)
+    assert found["first"].left is None
+    assert found["second"].left == "the network does not call it as one sample did"
+    assert torch.equal(model.get_submodule("second")[0].weight, was)  # type: ignore[index]
