@@ -75,6 +75,10 @@ class LimitReached(OperationError):
     """A metered oracle was called beyond the search's limits; the work was not done. A signal, not a fault."""
 
 
+class EngineError(OperationError):
+    """An engine is not installed, or cannot run a network."""
+
+
 class SearcherError(OperationError):
     """A searcher broke its contract: it raised, returned a score that is not a number, or went over the budget."""
 

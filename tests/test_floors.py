@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOORS = ["space", "task", "recorded", "searching", "records", "run", "report"]
+FLOORS = ["space", "deploy", "task", "recorded", "searching", "records", "run", "report"]
 ROOMS = {
     "space": ["layers", "forms", "metrics", "tables"],
     "report": ["figures", "tables", "render"],
