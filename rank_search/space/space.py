@@ -87,6 +87,7 @@ class RankSpace:
         max_options: int | None = None,
         metrics: Iterable[MetricSpec] = (),
         moments: Mapping[str, Tensor] | None = None,
+        align: bool | int = False,
     ) -> RankSpace:
         """Reads the layers of a model.
 
@@ -109,6 +110,8 @@ class RankSpace:
             moments: from :func:`patch_moments`; errors are then those of the layers' outputs that remain after the
                 last factor is refitted, while every form still decomposes the weight itself. A layer that it lacks
                 keeps the weight's own error.
+            align: leaves out options with ranks that do not fill the machine's width (or so many channels) where larger
+                ones that do take no longer; needs a time among the metrics (``rank_search.Latency``).
 
         Raises:
             UnknownNameError, LayerSelectionError, WeightsError, CovarianceError, InvalidInputError: see their messages.
@@ -116,6 +119,7 @@ class RankSpace:
         kinds, counted = make_forms(forms), make_metrics(metrics)
         refuse_compressed(model)
         traced = trace(model, example_input)
+        counted = tuple(metric.of_network(model, example_input) for metric in counted)
         names = [name for name in dict(model.named_modules()) if name in traced.layers or name in traced.skipped]
         if not names:
             raise LayerSelectionError(
@@ -132,7 +136,19 @@ class RankSpace:
             )
         store = FactorCache(Path(cache) if cache is not None else None)
         tables, skipped = build_tables(
-            model, traced, names, left_out, kinds, store, covariances, moments, prune, multiple_of, max_options, counted
+            model,
+            traced,
+            names,
+            left_out,
+            kinds,
+            store,
+            covariances,
+            moments,
+            prune,
+            multiple_of,
+            max_options,
+            counted,
+            align,
         )
         if not tables:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
@@ -146,6 +162,19 @@ class RankSpace:
     def with_tables(self, layers: Sequence[LayerOptions]) -> RankSpace:
         """The same space with other tables of the same layers, e.g. those of fewer options."""
         return RankSpace(layers, self.skipped, self.metrics, self.fixed_cost, self.sample, self.not_counted)
+
+    def recounted(self, model: nn.Module) -> RankSpace:
+        """The same space with its costs counted again, for metrics that have learned more (a time, measured since).
+
+        Args:
+            model: the dense network.
+        """
+        layers = [options.recounted() for options in self.layers]
+        known = [options.layer for options in layers]
+        fixed = {m.name: checked_number(m, m.rest(model, self.sample, known)) for m in self.metrics if not m.exact}
+        return RankSpace(
+            layers, self.skipped, self.metrics, {**self.fixed_cost, **fixed}, self.sample, self.not_counted
+        )
 
     def __repr__(self) -> str:
         costs = ", ".join(f"{metric} {cost:,}" for metric, cost in self.dense_cost.items())

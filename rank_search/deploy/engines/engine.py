@@ -48,12 +48,14 @@ class Engine(ABC):
         name: as configs and tables name it.
         width: channels that the engine handles at once: ranks that are a multiple of it waste nothing.
         dtypes: that it runs in.
-        shares_cores: whether times are those of this machine's cores; with several threads they are wall times then.
+        blocks_channels: whether a network is run as a whole, with channels in blocks between its layers: a layer that
+            is run alone then pays for entering and leaving, too.
     """
 
     name: ClassVar[str]
     width: ClassVar[int] = 8
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    blocks_channels: ClassVar[bool] = False
 
     def __init__(self, threads: int = 1, dtype: str = "float32") -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:

@@ -11,7 +11,7 @@ from torch import nn
 
 from rank_search.deploy.engines.engine import Engine, Runner
 from rank_search.deploy.engines.onnx_chain import chain_to_onnx
-from rank_search.deploy.engines.onnx_export import export_onnx, needed
+from rank_search.deploy.engines.onnx_export import needed, traced_onnx
 from rank_search.errors import EngineError, InvalidInputError, told
 from rank_search.nests import Nest, leaves
 
@@ -28,6 +28,7 @@ class OnnxRuntime(Engine):
 
     name: ClassVar[str] = "onnxruntime"
     width: ClassVar[int] = 16
+    blocks_channels: ClassVar[bool] = True
 
     def __init__(self, threads: int = 1, dtype: str = "float32", optimisation: str = "all") -> None:
         super().__init__(threads, dtype)
@@ -38,7 +39,7 @@ class OnnxRuntime(Engine):
         needed("onnx", f"the engine {self.name}")
 
     def prepare(self, model: nn.Module, inputs: Nest) -> Runner:
-        return self.load(export_onnx(model, inputs, what=f"the engine {self.name}"), inputs)
+        return self.load(traced_onnx(model, inputs, f"the engine {self.name}"), inputs)
 
     def prepare_chain(self, modules: nn.Sequential, inputs: torch.Tensor) -> Runner:
         content = chain_to_onnx(modules, tuple(inputs.shape))

@@ -27,11 +27,27 @@ class Metric(ABC):
         name: as budgets, columns of results and MLflow name it; a Python identifier.
         unit: what it counts, for people.
         exact: whether :meth:`measure` gives the same number every time, and the tables' sum is that number.
+        width: of a time: ranks that are a multiple of it fill the machine's registers; None where there is no such.
+        per_unit: how many of them a budget's absolute number counts as one: a budget of a time is in milliseconds.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
     exact: ClassVar[bool] = True
+    per_unit: ClassVar[int] = 1
+
+    @property
+    def width(self) -> int | None:
+        return None
+
+    def of_network(self, model: nn.Module, example: Nest) -> Metric:
+        """The metric of one network: one whose costs depend on more than the geometry of :class:`Layer` reads it here.
+
+        Args:
+            model: the dense network.
+            example: as in :meth:`measure`.
+        """
+        return self
 
     @abstractmethod
     def of_options(self, layer: Layer, form: Decomposition, ranks: IntArray) -> IntArray:

@@ -70,6 +70,7 @@ def build_tables(
     multiple_of: int,
     max_options: int | None,
     metrics: tuple[Metric, ...],
+    align: bool | int = False,
 ) -> tuple[list[LayerOptions], dict[str, str]]:
     """The tables of all layers that have any option beside dense, and for the others why they have none.
 
@@ -91,6 +92,8 @@ def build_tables(
             if isinstance(found, str):
                 reason = found
             else:
+                for width, column in alignments(metrics, align):
+                    found = found.aligned(width, column)
                 found = found.pruned() if prune else found
                 found = found if max_options is None else found.at_most(max_options)
                 if len(found) > 1:
@@ -100,6 +103,22 @@ def build_tables(
         if reason is not None:
             skipped[name] = reason
     return tables, skipped
+
+
+def alignments(metrics: Iterable[Metric], align: bool | int) -> list[tuple[int, int]]:
+    """Widths that options are aligned to, each with the column of the time that decides.
+
+    Raises:
+        InvalidInputError: if there is no such time.
+    """
+    if align is False:
+        return []
+    if not isinstance(align, int) or align < 1:
+        raise InvalidInputError(f"align={align!r} is not allowed: give True (the machine's width) or a number from 1")
+    found = [(metric.width, column) for column, metric in enumerate(metrics) if metric.width is not None]
+    if not found:
+        raise InvalidInputError("align needs a time to decide by: give metrics=[rank_search.Latency(...)], too")
+    return [(width if align is True else align, column) for width, column in found]
 
 
 def forms_without_layer(forms: Iterable[Decomposition], traced: Trace, left_out: Mapping[str, str]) -> dict[str, str]:

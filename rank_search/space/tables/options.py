@@ -81,6 +81,27 @@ class LayerOptions:
             kept.append(rows[thinning.undominated(self.costs[rows], self.errors[rows])])
         return self._keep(np.unique(np.concatenate(kept)))
 
+    def aligned(self, width: int, column: int) -> LayerOptions:
+        """The table without options off a machine's width that pay nothing for it.
+
+        An option with a rank that is no multiple of ``width`` goes if one of its form whose ranks all are, and none of
+        them smaller, costs no more.
+
+        Args:
+            width: channels that the machine handles at once.
+            column: of ``costs``, whose time it is.
+        """
+        kept = np.ones(len(self), dtype=np.bool_)
+        for position, form in enumerate(self.forms):
+            rows = np.flatnonzero(self.form == position)
+            ranks, times = self.ranks_of(position), self.costs[rows, column]
+            bound = np.array([mode not in form.exempt for mode in form.modes])
+            fits = (ranks[:, bound] % width == 0).all(1)
+            for place in np.flatnonzero(~fits):
+                better = fits & (ranks >= ranks[place]).all(1) & (times <= times[place])
+                kept[rows[place]] = not better.any()
+        return self._keep(np.flatnonzero(kept).astype(np.int64))
+
     def at_most(self, limit: int) -> LayerOptions:
         """The table with at most so many options, evenly spaced in cost."""
         return self._keep(thinning.evenly(self.costs, limit))
@@ -98,6 +119,17 @@ class LayerOptions:
         other = copy.copy(self)
         other.__dict__.pop("estimated", None)
         other.errors = _frozen(np.array(errors, dtype=np.float64) * self.energy)
+        return other
+
+    def recounted(self) -> LayerOptions:
+        """The table with its costs counted again; errors and decompositions are those of this one."""
+        other = copy.copy(self)
+        other.__dict__.pop("_dense_costs", None)
+        costs = self.costs.copy()
+        costs[0] = other._dense_costs
+        for i, form in enumerate(self.forms):
+            costs[self.form == i] = self.costs_of(form, self.ranks_of(i))
+        other.costs, other.distances = _frozen(costs), {}
         return other
 
     def _keep(self, rows: IntArray) -> LayerOptions:

@@ -1,0 +1,72 @@
+"""Which ranks of a form are timed, and what the others are taken to take."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.interpolate import RegularGridInterpolator
+
+from rank_search.arrays import FloatArray, IntArray
+
+POINTS = 4
+"""Ranks of a mode that are timed of those that fill the machine's width, and of those that do not."""
+
+Times = Callable[[Sequence[tuple[int, ...]]], FloatArray]
+"""From rank tuples to nanoseconds, measured."""
+
+
+def interpolated(
+    ranks: IntArray, width: int, times: Times, known: Callable[[tuple[int, ...]], float | None]
+) -> FloatArray:
+    """Nanoseconds of every rank tuple, measured on a grid and linear in every rank between its points.
+
+    Ranks that are a multiple of ``width`` and others run by different kernels: each has points of its own, so that
+    nothing is interpolated across the step between them.
+
+    Args:
+        ranks: ``[n, modes]``.
+        width: channels that the machine handles at once.
+        times: measures.
+        known: what was measured before of one rank tuple; such an option keeps it.
+
+    Returns:
+        ``[n]``, at least 0.
+    """
+    result = np.zeros(len(ranks))
+    if not len(ranks):
+        return result
+    aligned = ranks % width == 0
+    for kind in np.unique(aligned, axis=0):
+        rows = np.flatnonzero((aligned == kind).all(axis=1))
+        axes = [points(np.unique(ranks[rows, mode])) for mode in range(ranks.shape[1])]
+        grid = [*itertools.product(*axes)]
+        measured = times([tuple(map(int, point)) for point in grid]).reshape([len(axis) for axis in axes])
+        result[rows] = _linear(axes, measured, ranks[rows])
+    for row, one in enumerate(ranks.tolist()):
+        exact = known(tuple(one))
+        if exact is not None:
+            result[row] = exact
+    return np.maximum(result, 0.0)
+
+
+def points(values: IntArray) -> IntArray:
+    """At most :data:`POINTS` of the ascending values, the first and last among them, in geometric steps."""
+    if len(values) <= POINTS:
+        return values
+    wanted = np.geomspace(values[0], values[-1], POINTS)
+    places = np.abs(values[:, None] - wanted).argmin(axis=0)
+    chosen: IntArray = values[np.unique(places)]
+    return chosen
+
+
+def _linear(axes: Sequence[IntArray], measured: FloatArray, ranks: IntArray) -> FloatArray:
+    """Linear between the points along every axis of more than one."""
+    free = [mode for mode, axis in enumerate(axes) if len(axis) > 1]
+    squeezed = measured.reshape([len(axes[mode]) for mode in free])
+    if not free:
+        return np.full(len(ranks), float(squeezed))
+    inside = RegularGridInterpolator([axes[mode].astype(np.float64) for mode in free], squeezed)
+    found: FloatArray = inside(ranks[:, free].astype(np.float64))
+    return found

@@ -1,0 +1,103 @@
+"""Measured times of layers: what was measured, with what, where; kept on disk as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from rank_search.errors import EngineError, InvalidInputError
+from rank_search.files import read_json, write_json
+
+FORMAT = 1
+
+
+class LatencyTable:
+    """Nanoseconds by key, for one engine with its options on one device.
+
+    Args:
+        fingerprint: of the engine, with the batch.
+        times: measured before.
+        fit: what whole networks taught: ``scale`` of the layers' sum and ``rest`` in nanoseconds; None before that.
+
+    """
+
+    def __init__(
+        self,
+        fingerprint: Mapping[str, Any],
+        times: Mapping[str, float] | None = None,
+        fit: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.fingerprint, self.times = dict(fingerprint), dict(times or {})
+        self.fit = None if fit is None else dict(fit)
+
+    @classmethod
+    def read(cls, path: Path, fingerprint: Mapping[str, Any]) -> LatencyTable:
+        """Reads a table that was measured with this engine, here.
+
+        Raises:
+            EngineError: if it was measured with another engine, version or device; says what differs.
+            InvalidInputError: if the file is missing or cut off.
+        """
+        content = read_json(path)
+        if not isinstance(content, dict) or not {"format", "fingerprint", "times"} <= set(content):
+            raise InvalidInputError(f"{path} is no table of latencies: delete it, it is measured again then")
+        if content["format"] != FORMAT:
+            raise InvalidInputError(
+                f"{path} has the format {content['format']}, this version reads {FORMAT}: delete it"
+            )
+        own, theirs = _flat(fingerprint), _flat(content["fingerprint"])
+        different = [key for key in sorted({*own, *theirs}) if own.get(key) != theirs.get(key)]
+        if different:
+            facts = "; ".join(f"{key} was {theirs.get(key)}, is {own.get(key)} here" for key in different)
+            raise EngineError(
+                f"the times in {path} are of another set-up ({facts}): go on where they were measured, or start a new "
+                "run that measures its own"
+            )
+        return cls(content["fingerprint"], content["times"], content.get("fit"))
+
+    def write(self, path: Path) -> None:
+        """Writes it, whole or not at all."""
+        content = {"format": FORMAT, "fingerprint": self.fingerprint, "fit": self.fit, "times": self.times}
+        write_json(path, content)
+
+    @property
+    def name(self) -> str:
+        """A file name that no other fingerprint has."""
+        text = json.dumps(self.fingerprint, sort_keys=True)
+        return f"{self.fingerprint.get('engine', 'engine')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+@contextmanager
+def shared_with(table: LatencyTable, folder: Path) -> Iterator[None]:
+    """Starts from the times that earlier runs left in a folder, and leaves it those that this one adds."""
+    path = folder / table.name
+    folder.mkdir(parents=True, exist_ok=True)
+    table.times = {**_times_of(path), **table.times}
+    try:
+        yield
+    finally:
+        with FileLock(f"{path}.lock"):
+            content = LatencyTable(table.fingerprint, {**_times_of(path), **table.times})
+            content.write(path)
+
+
+def _times_of(path: Path) -> dict[str, float]:
+    """What is in a shared file; one that is damaged holds nothing."""
+    try:
+        content = read_json(path)
+        return {str(key): float(value) for key, value in content["times"].items()}
+    except (InvalidInputError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        flat |= _flat(value, f"{prefix}{key} ") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
