@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     StrictFloat,
     StrictInt,
+    StrictStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -26,6 +27,7 @@ from rank_search.run.config_file import apply_settings, read_config
 from rank_search.searching.fidelity import Fidelity
 from rank_search.searching.search import LARGEST_SEED
 from rank_search.space import Budget
+from rank_search.space.budget import Bound
 from rank_search.space.metrics.metric import ALWAYS, make_metrics
 from rank_search.space.tables.build import form_spec
 from rank_search.space.tables.thinning import LEAST_OPTIONS
@@ -33,6 +35,7 @@ from rank_search.task.meter import Limits
 from rank_search.task.recipe import Recipe
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"  # names become folder names
+LATENCY = "latency_ms"
 DENSE = "dense"  # the row of the dense network in every leaderboard
 
 
@@ -92,6 +95,20 @@ class SpaceConfig(Section):
         return metrics
 
 
+class TargetConfig(Section):
+    """Where the network will run: what ``latency_ms`` is the time of, and which ranks suit.
+
+    ``engine`` by name or as ``{name: {option: value}}``, ``batch`` samples a run on ``threads`` cores. ``align: auto``
+    leaves out ranks that do not fill the machine's registers where larger ones that do take no longer; a number aligns
+    to so many channels, ``none`` leaves all.
+    """
+
+    engine: str | dict[str, dict[str, Any] | None] = "eager"
+    batch: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
+    align: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = "auto"
+
+
 class EvaluationConfig(Section):
     """What one evaluation in a search looks at."""
 
@@ -104,7 +121,8 @@ class TaskConfig(Section):
     """A network, data, an objective, a space, the repair and the common fine-tune.
 
     ``repair`` corrects every network between the cut and the fine-tune, on ``repair_inputs`` training inputs without
-    targets; evaluations inside a search have a cheaper one of their own.
+    targets; evaluations inside a search have a cheaper one of their own. With a ``target`` every space counts
+    ``latency_ms``, the time of a run there; a budget of it without a target is of eager PyTorch, one sample a run.
     ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
     methods train alike; without it every method gets the whole fine-tune on top. ``{recorded: NAME}`` takes everything
     else from a recording, whose evaluations are looked up.
@@ -115,6 +133,7 @@ class TaskConfig(Section):
     data: DataConfig
     objective: str | dict[str, dict[str, Any] | None] = "classification"
     space: SpaceConfig = SpaceConfig()
+    target: TargetConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     repair: Literal["none", "recalibrate", "refit"] = "refit"
     repair_inputs: int = Field(default=512, ge=0)
@@ -231,7 +250,7 @@ class Config(Section):
 
     name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
-    budgets: list[dict[str, StrictInt | StrictFloat]] = Field(min_length=1)
+    budgets: list[dict[str, StrictInt | StrictFloat | StrictStr]] = Field(min_length=1)
     searchers: list[SearcherConfig] = Field(min_length=1)
     seeds: list[StrictInt] = Field(default=[0, 1, 2], min_length=1)
     limits: Limits = Limits(evaluations=32)
@@ -277,7 +296,7 @@ class Config(Section):
 
     @field_validator("budgets")
     @classmethod
-    def _budgets(cls, budgets: list[dict[str, float | int]]) -> list[dict[str, float | int]]:
+    def _budgets(cls, budgets: list[dict[str, Bound]]) -> list[dict[str, Bound]]:
         labels = [str(Budget(**bounds)) for bounds in budgets]
         if len(set(labels)) < len(labels):
             raise ValueError("a budget stands twice")
@@ -299,7 +318,8 @@ def with_budgeted_metrics(config: Config) -> Config:
     tasks = {}
     for name, task in config.tasks.items():
         own = {metric.name for metric in make_metrics(task.space.metrics)}
-        missing = [metric for metric in dict.fromkeys(named) if metric not in own]
+        wanted = [*named, *([LATENCY] if task.target is not None else [])]
+        missing = [metric for metric in dict.fromkeys(wanted) if metric not in own]
         space = task.space.model_copy(update={"metrics": [*task.space.metrics, *missing]})
         tasks[name] = task.model_copy(update={"space": space}) if missing else task
     return config if tasks == config.tasks else config.model_copy(update={"tasks": tasks})

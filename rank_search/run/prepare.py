@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from rank_search import __version__
+from rank_search.deploy.engines import make_engine
+from rank_search.deploy.latency import Latency, LatencyTable, refined
+from rank_search.deploy.latency.table import shared_with
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.files import read_json, read_tensors, write_json, write_tensors
 from rank_search.recorded.load import data_of, task_of_recording
 from rank_search.recorded.recording import read_recording
-from rank_search.run.config import Config, TaskConfig
+from rank_search.run.config import LATENCY, Config, TargetConfig, TaskConfig
 from rank_search.space import Budget, RankSpace, input_covariances, patch_moments
 from rank_search.task import Data, Task, load_model
 from rank_search.task.data.load_data import load_data
@@ -27,7 +30,7 @@ from rank_search.task.networks.weights import check_finite, load_weights
 from rank_search.task.training import train
 
 DENSE_WEIGHTS, DENSE_FACTS, FACTORS = "dense.safetensors", "dense.json", "factors"
-COVARIANCES = "covariances.safetensors"
+COVARIANCES, LATENCIES = "covariances.safetensors", "latency.json"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         model = dense_model(section, data, config.run.device)
         write_tensors(stored, model.state_dict())
     model.to(config.run.device)
+    measure_latencies(config, section, model, data, folder)
     task = _task(config, section, model, data, folder)
     for bounds in config.budgets:
         task.space.require_feasible(Budget(**bounds))
@@ -196,6 +200,48 @@ def _task(config: Config, section: TaskConfig, model: nn.Module, data: Data, fol
     )
 
 
+def measure_latencies(config: Config, section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> None:
+    """Times layers and whole networks where the budgets lie, once, and keeps the table in ``folder``.
+
+    Every process of the run reads it, so that all see the same costs. The times themselves are shared with other runs
+    on this machine.
+
+    Raises:
+        EngineError: if the engine is not installed or cannot run the network, or a table is of another set-up.
+        InfeasibleBudgetError: if no plan meets a budget.
+    """
+    if not counts_latency(section) or (folder / LATENCIES).exists():
+        return
+    metric = target_latency(section)
+    with shared_with(metric.table, cache_folder() / "latency"):
+        space = _space(section, model, data, folder, metric)
+        refined(space, model, [Budget(**bounds) for bounds in config.budgets])
+    metric.table.write(folder / LATENCIES)
+
+
+def counts_latency(section: TaskConfig) -> bool:
+    """Whether the task's space counts a time."""
+    return LATENCY in section.space.metrics
+
+
+def target_latency(section: TaskConfig, table: Path | None = None) -> Latency:
+    """The time that a task counts: of its target; with the table of a run folder, which is only read.
+
+    Raises:
+        EngineError: if the engine is not installed, or the table is of another set-up.
+    """
+    target = section.target or TargetConfig()
+    name, options = target.engine, {}
+    if isinstance(target.engine, dict):
+        ((name, given),) = target.engine.items() if len(target.engine) == 1 else [("", None)]
+        options = dict(given or {})
+    engine = make_engine({str(name): {"threads": target.threads, **options}})
+    if table is None:
+        return Latency(engine, target.batch)
+    fingerprint = Latency(engine, target.batch).fingerprint()
+    return Latency(engine, target.batch, LatencyTable.read(table, fingerprint), measures=False)
+
+
 def untrained_space(section: TaskConfig) -> RankSpace:
     """The rank space of a task without its weights, nothing pruned: layers, options and costs do not depend on them."""
     if section.recorded is not None:
@@ -206,7 +252,7 @@ def untrained_space(section: TaskConfig) -> RankSpace:
 
 
 def _bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) -> RankSpace:
-    """The space as the config has it, apart from what needs the trained weights."""
+    """The space as the config has it, apart from what needs the trained weights and from times."""
     settings = section.space
     return RankSpace.from_model(
         model,
@@ -215,13 +261,30 @@ def _bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) 
         settings.include,
         settings.exclude,
         multiple_of=settings.multiple_of,
-        metrics=section.space.metrics,
-        **{"max_options": None if settings.prune else settings.max_options, **more},
+        **{
+            "max_options": None if settings.prune else settings.max_options,
+            "metrics": [name for name in settings.metrics if name != LATENCY],
+            **more,
+        },
     )
 
 
-def _space(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> RankSpace:
+def _space(
+    section: TaskConfig, model: nn.Module, data: Data, folder: Path, latency: Latency | None = None
+) -> RankSpace:
+    """The whole space.
+
+    Args:
+        section, model, data, folder: of the task.
+        latency: that is measured now; else the run folder's table is read, if there is one.
+    """
     settings = section.space
+    metrics: list[Any] = [name for name in settings.metrics if name != LATENCY]
+    align: bool | int = False
+    if counts_latency(section):
+        metrics.append(latency or target_latency(section, folder / LATENCIES))
+        wanted = "none" if section.target is None else section.target.align
+        align = wanted if isinstance(wanted, int) else wanted == "auto"
     measured = None if settings.errors == "weight" else _second_moments(section, model, data, folder)
     return _bare_space(
         section,
@@ -232,6 +295,8 @@ def _space(section: TaskConfig, model: nn.Module, data: Data, folder: Path) -> R
         moments=measured if settings.errors == "refit" else None,
         prune=settings.prune,
         max_options=settings.max_options,
+        metrics=metrics,
+        align=align,
     )
 
 

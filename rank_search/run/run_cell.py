@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
+from rank_search.deploy.latency import latency_of
 from rank_search.errors import RankSearchError, StorageError, told
 from rank_search.files import DISK_FULL, write_json, write_text
 from rank_search.isolation import isolated
@@ -33,9 +36,10 @@ from rank_search.run.finalists import best_plans, finetune_best
 from rank_search.run.folder import RunFolder
 from rank_search.run.shared_task import left_alone, shared
 from rank_search.run.stages import worth_of_stages
+from rank_search.run.timed_search import search_in_time
 from rank_search.searching import SearchResult, Trial, Workers, make_searcher, run_search
 from rank_search.searching.search import make_evaluator
-from rank_search.space import save
+from rank_search.space import Budget, save
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
 from rank_search.task.objectives.choose import make_objective
@@ -129,12 +133,15 @@ def _run(
     prepared, place = shared(config, cell, folder), folder.cell(cell)
     base, dense = prepared.task, prepared.dense
 
-    searching = base.under(cell.budget, cell.seed, _limits(config, cell, base))
-    searching.meter.hopeless = hopeless
-    with left_alone(config, cell, folder):
-        searcher = make_searcher(searching, cell.searcher.name, cell.seed, **copy.deepcopy(cell.searcher.options))
-        evaluator = make_evaluator(searching, searcher, workers, cell.searcher.fidelity)
-        result = run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel, evaluator)
+    def searched(budget: Budget) -> SearchResult:
+        searching = base.under(budget, cell.seed, _limits(config, cell, base))
+        searching.meter.hopeless = hopeless
+        with left_alone(config, cell, folder):
+            searcher = make_searcher(searching, cell.searcher.name, cell.seed, **copy.deepcopy(cell.searcher.options))
+            evaluator = make_evaluator(searching, searcher, workers, cell.searcher.fidelity)
+            return run_search(searcher, place / CHECKPOINT_FILE, callback, cell.searcher.parallel, evaluator)
+
+    result, timed = search_in_time(base, cell.budget, searched, cell.searcher.top_k, place)
     write_steps(place, result.trials, dense["cost"], [*dense["validation"]])
     write_trace(place, result.trials)
 
@@ -152,10 +159,10 @@ def _run(
         write_json(place / STAGES_FILE, worth_of_stages(common, best, result.trained))
     save(best.network, place)
     write_text(place / PLAN_FILE, best.plan.to_json())  # the same plan, with its dense layers spelled out
-    latency, dense_latency = common.latencies([best.network, common.model])
+    latency, dense_latency = _latencies(common, best.network)
     return {
         "reason": result.gave_up,
-        "remarks": "; ".join(result.remarks) or None,
+        "remarks": "; ".join([*result.remarks, *timed]) or None,
         **kept(cost, dense["cost"]),
         "latency_ms": round(latency, 4),
         "dense_latency_ms": round(dense_latency, 4),
@@ -167,6 +174,15 @@ def _run(
         "finetune_samples": common.meter.samples_trained,
         "finetune_seconds": round(finetune_seconds, 3),
     }
+
+
+def _latencies(task: Task, network: nn.Module) -> list[float]:
+    """Milliseconds of the network and the dense one: of a run where they are deployed, else of a sample in eager
+    PyTorch."""
+    metric = latency_of(task.space)
+    if metric is None:
+        return task.latencies([network, task.model])
+    return [time / metric.per_unit for time in metric.measure_in_turn([network, task.model], task.space.sample)]
 
 
 def _measured(*sets: Mapping[str, float] | None) -> dict[str, float | None]:

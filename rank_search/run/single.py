@@ -21,6 +21,7 @@ from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
+from rank_search.space.budget import UNIT, Bound
 
 UNFINISHED = ".unfinished"
 """The run folder of a search under way, inside of the folder of its answer."""
@@ -152,14 +153,14 @@ def parse_budget(text: str) -> Budget:
     Raises:
         BudgetError: for anything else.
     """
-    bounds: dict[str, float | int] = {}
+    bounds: dict[str, Bound] = {}
     for part in text.split(","):
         metric, _, value = part.partition("=")
         try:
             number = yaml.safe_load(value) if value else None
         except yaml.YAMLError:
             number = None
-        if not isinstance(number, int | float):
+        if not isinstance(number, int | float) and not (isinstance(number, str) and UNIT.fullmatch(number)):
             raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3")
         bounds[metric.strip()] = number
     return Budget(**bounds)

@@ -65,6 +65,8 @@ class MetricContract:
 
     def test_a_budget_of_it_is_met(self) -> None:
         metric, space = self.made(), self.space()
+        if metric.per_unit != 1:
+            pytest.skip("absolute budgets are in other units")
         least, dense = space.smallest_cost[metric.name], space.dense_cost[metric.name]
         budget = Budget(**{metric.name: (least + dense) // 2})
         plan = space.plan(space.minimise(space.relative_errors(), budget).indices)

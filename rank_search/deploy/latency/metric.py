@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rank_search.arrays import FloatArray, IntArray
-from rank_search.deploy.engines import Engine, EngineSpec, make_engine, time_in_turn
+from rank_search.deploy.engines import Engine, EngineSpec, Timing, make_engine, time_in_turn
 from rank_search.deploy.latency.geometry import Geometry, drawn, filled, neighbour
 from rank_search.deploy.latency.grid import interpolated
 from rank_search.deploy.latency.table import LatencyTable
@@ -106,9 +106,12 @@ class Latency(Metric):
             models: whole networks.
             example: a nest ``[N, ...]``; its first sample is repeated to the batch.
         """
+        return [round(timing.least * NANO) for timing in self.time_in_turn(models, example)]
+
+    def time_in_turn(self, models: Sequence[nn.Module], example: Nest) -> list[Timing]:
+        """As :meth:`measure_in_turn`, with what the rounds say of the noise."""
         inputs = self.inputs(example)
-        timings = time_in_turn([self.engine.prepare(model, inputs) for model in models], WHOLE_ROUNDS)
-        return [round(timing.least * NANO) for timing in timings]
+        return time_in_turn([self.engine.prepare(model, inputs) for model in models], WHOLE_ROUNDS)
 
     def inputs(self, example: Nest) -> Nest:
         """The first sample of an example, repeated to the batch."""

@@ -85,12 +85,21 @@ metrics: Registry[Metric] = Registry("rank_search.metrics", "metric", lambda: Me
 MetricSpec = str | Metric
 """A registered name, ``module:Class``, or a metric."""
 
-_seen: set[str] = set()  # names of metrics given as objects or as ``module:Class``: budgets may use them from then on
+_seen: dict[str, type[Metric]] = {}  # given as objects or as ``module:Class``: budgets may use them from then on
 
 
 def known_metrics() -> list[str]:
     """The names that a budget may use."""
     return [*ALWAYS, *sorted({*metrics.names(), *_seen} - {*ALWAYS})]
+
+
+def per_unit_of(name: str) -> int:
+    """How many units of a known metric a budget's absolute number counts as one (see :class:`Metric`).
+
+    Raises:
+        UnknownNameError, PluginError
+    """
+    return int((_seen.get(name) or metrics.get(name)).per_unit)
 
 
 def make_metrics(specs: Iterable[MetricSpec] = ()) -> tuple[Metric, ...]:
@@ -129,7 +138,7 @@ def _made(spec: MetricSpec) -> Metric:
         raise InvalidInputError(f"{_path(metric)} has the name {name!r}: a metric's name is an identifier, e.g. energy")
     if isinstance(spec, str) and ":" not in spec and name != spec:
         raise PluginError(f"the metric {spec!r} ({_path(metric)}) calls itself {name!r}: register it under that name")
-    _seen.add(name)
+    _seen[name] = type(metric)
     return metric
 
 
