@@ -169,7 +169,7 @@ def search(
 
     console.print(
         f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters; "
-        f"latency {row['latency_ms']:.2f} ms a sample, dense {row['dense_latency_ms']:.2f} ms\n"
+        f"{row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms\n"
         f"validation {measure}: dense {says(f'dense_val_{measure}')}, {stages_line(output, row)}",
         highlight=False,
     )

@@ -14,8 +14,9 @@ from rank_search.errors import RunError
 from rank_search.task.meter import COUNTS
 from rank_search.task.objectives.objective import Objective
 
-VERSION = 3
-"""Of everything declared here. 1 knew accuracies, parameters and MACs alone, 2 no remarks."""
+VERSION = 4
+"""Of everything declared here. 1 knew accuracies, parameters and MACs alone, 2 no remarks, 3 not what
+times are of."""
 
 REGRET_FILE = "regret.csv"
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
@@ -25,10 +26,22 @@ STAGES_FILE = "stages.json"
 FINETUNE_FILE = "finetune.safetensors"
 """Of a fine-tune under way: of the best plan; those of the other ones of ``top_k`` have their place in the name."""
 
-RESULT_TEXTS = ("cell", "task", "budget", "searcher", "status", "reason", "remarks", "measure", "better", "unit")
+RESULT_TEXTS = (
+    "cell",
+    "task",
+    "budget",
+    "searcher",
+    "status",
+    "reason",
+    "remarks",
+    "timed",
+    "measure",
+    "better",
+    "unit",
+)
 """Texts of a row of ``results.csv``. ``measure`` is the reported one, ``better`` is ``higher`` or ``lower``, ``unit``
 is ``%`` for a fraction that is read in percent, else empty. ``remarks`` is what a reader of the numbers must know:
-operators that were not counted, work that was not metered."""
+operators that were not counted, work that was not metered. ``timed`` is what the times are of."""
 RESULT_NUMBERS = (
     *("latency_ms", "dense_latency_ms", *COUNTS),
     *("search_seconds", "search_cpu_seconds", "finetune_samples", "finetune_seconds"),
@@ -70,7 +83,20 @@ def result_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     kept = [column for column in found if _KEPT.fullmatch(column)]
     measures = [column for column in found if _MEASURED.fullmatch(column)]
     return (
-        *("cell", "task", "budget", "searcher", "seed", "status", "reason", "remarks", "measure", "better", "unit"),
+        *(
+            "cell",
+            "task",
+            "budget",
+            "searcher",
+            "seed",
+            "status",
+            "reason",
+            "remarks",
+            "timed",
+            "measure",
+            "better",
+            "unit",
+        ),
         *kept,
         *("latency_ms", "dense_latency_ms"),
         *measures,

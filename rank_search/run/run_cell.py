@@ -42,7 +42,11 @@ from rank_search.searching.search import make_evaluator
 from rank_search.space import Budget, save
 from rank_search.task import Limits, Task
 from rank_search.task.evaluation import validate
+from rank_search.task.latency import LATENCY_BATCH
 from rank_search.task.objectives.choose import make_objective
+
+NOISY = 0.25
+"""How far rounds may differ before their time is doubted."""
 
 
 def run_cell(
@@ -159,13 +163,12 @@ def _run(
         write_json(place / STAGES_FILE, worth_of_stages(common, best, result.trained))
     save(best.network, place)
     write_text(place / PLAN_FILE, best.plan.to_json())  # the same plan, with its dense layers spelled out
-    latency, dense_latency = _latencies(common, best.network)
+    times, noise = _timed(common, best.network)
     return {
         "reason": result.gave_up,
-        "remarks": "; ".join([*result.remarks, *timed]) or None,
+        "remarks": "; ".join([*result.remarks, *timed, *noise]) or None,
         **kept(cost, dense["cost"]),
-        "latency_ms": round(latency, 4),
-        "dense_latency_ms": round(dense_latency, 4),
+        **times,
         **_measured(best.before.measures, best.after.measures, test, dense["validation"], dense["test"]),
         "weight_error": common.weight_error(best.plan),
         "score": best.score,
@@ -176,13 +179,20 @@ def _run(
     }
 
 
-def _latencies(task: Task, network: nn.Module) -> list[float]:
-    """Milliseconds of the network and the dense one: of a run where they are deployed, else of a sample in eager
-    PyTorch."""
+def _timed(task: Task, network: nn.Module) -> tuple[dict[str, Any], list[str]]:
+    """The time of the network and of the dense one: of a run where they are deployed, else of a sample in eager
+    PyTorch; and a remark if the machine is too noisy for it."""
     metric = latency_of(task.space)
     if metric is None:
-        return task.latencies([network, task.model])
-    return [time / metric.per_unit for time in metric.measure_in_turn([network, task.model], task.space.sample)]
+        found, samples = task.timings([network, task.model]), LATENCY_BATCH
+        what = f"a sample in a batch of {LATENCY_BATCH} in eager"
+    else:
+        found, samples = metric.time_in_turn([network, task.model], task.space.sample), 1
+        what = f"a run of {metric.batch} in {metric.engine.name}"
+    own, dense = (1000 * timing.least / samples for timing in found)
+    noise = max(timing.noise for timing in found)
+    remarks = [f"times are noisy: rounds differ by {noise:.0%}"] if noise > NOISY else []
+    return {"latency_ms": round(own, 4), "dense_latency_ms": round(dense, 4), "timed": what}, remarks
 
 
 def _measured(*sets: Mapping[str, float] | None) -> dict[str, float | None]:

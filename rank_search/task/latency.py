@@ -9,18 +9,20 @@ import torch
 from torch import nn
 
 from rank_search.copying import copy_network
-from rank_search.nests import Nest, call, check_nest, moved
+from rank_search.deploy.engines import Timing, time_in_turn
+from rank_search.deploy.engines.eager import Eager
+from rank_search.nests import Nest, call, check_nest
 from rank_search.running import device_of
 from rank_search.task.data.data import Data
 from rank_search.task.evaluation import with_dense
 from rank_search.task.objectives.objective import Objective
 
-WARM_UP, ROUNDS, LIMIT_S = 3, 15, 10.0
+ROUNDS, LIMIT_S = 9, 10.0
 LATENCY_BATCH = 32
 
 
-def latencies(models: Sequence[nn.Module], inputs: Nest, rounds: int = ROUNDS) -> list[float]:
-    """Median milliseconds per input of every network's forward pass, on its device and with torch's threads of now.
+def timings(models: Sequence[nn.Module], inputs: Nest, rounds: int = ROUNDS) -> list[Timing]:
+    """Seconds of a run of every network in eager PyTorch, on its device and with torch's threads of now.
 
     The networks run in turn, so that what else the machine does slows all of them alike: compare ratios.
 
@@ -28,25 +30,15 @@ def latencies(models: Sequence[nn.Module], inputs: Nest, rounds: int = ROUNDS) -
         models: networks in eval mode.
         inputs: the batch they are given, a nest of ``[N, ...]``; with one small sample the calls cost more than the
             arithmetic.
-        rounds: measured passes of each; fewer, at least one, where they would take more than ten seconds.
+        rounds: measured passes of each; fewer where they would take more than ten seconds.
     """
-    spent: list[list[float]] = [[] for _ in models]
-    samples = check_nest(inputs, "the batch")
-    begun = time.perf_counter()
-    with torch.inference_mode():
-        for done in range(WARM_UP + rounds):
-            if done > WARM_UP and time.perf_counter() - begun > LIMIT_S:
-                break
-            for model, times in zip(models, spent, strict=True):
-                device = device_of(model)
-                given = moved(inputs, device)
-                _wait(device)
-                start = time.perf_counter()
-                call(model, given)
-                _wait(device)
-                if done >= WARM_UP:
-                    times.append(1000 * (time.perf_counter() - start) / samples)
-    return [float(torch.tensor(times, dtype=torch.float64).median()) for times in spent]
+    check_nest(inputs, "the batch")
+    runners = []
+    for model in models:
+        dtype = next((str(p.dtype).removeprefix("torch.") for p in model.parameters()), "float32")
+        engine = Eager(torch.get_num_threads(), dtype if dtype in Eager.dtypes else "float32", str(device_of(model)))
+        runners.append(engine.prepare(model, inputs))
+    return time_in_turn(runners, rounds, limit_s=LIMIT_S)
 
 
 def training_seconds(model: nn.Module, data: Data, objective: Objective) -> float:

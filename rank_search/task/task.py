@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray
 from rank_search.copying import copy_network
+from rank_search.deploy.engines import Timing
 from rank_search.digests import digest_of
 from rank_search.errors import DataError, InvalidInputError, PlanError
 from rank_search.isolation import trusted
@@ -29,7 +30,7 @@ from rank_search.task.batch import Batch
 from rank_search.task.data.data import Data
 from rank_search.task.evaluation import Evaluation, validate, with_dense
 from rank_search.task.finetune import train_on
-from rank_search.task.latency import LATENCY_BATCH, latencies, training_seconds
+from rank_search.task.latency import LATENCY_BATCH, timings, training_seconds
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.mixed_network import MixedNetwork
 from rank_search.task.networks.weights import check_finite
@@ -460,15 +461,15 @@ class Task:
             self._evaluation_set = validation.subset(self._evaluation_samples or len(validation), seed=0)
         return self._evaluation_set
 
-    def latencies(self, models: Sequence[nn.Module]) -> list[float]:
-        """Median milliseconds per sample in a batch of 32, the networks measured in turn (see :func:`latencies`).
+    def timings(self, models: Sequence[nn.Module]) -> list[Timing]:
+        """Seconds of a run of a batch of 32 in eager PyTorch, the networks timed in turn (see :func:`timings`).
 
         Raises:
             DataError: if the task has no data.
         """
         data = self._data()
         batch = next(iter(data.batches(data.validation.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)))
-        return latencies([model.eval() for model in models], batch.inputs)
+        return timings([model.eval() for model in models], batch.inputs)
 
     def seconds_of_samples(self) -> float:
         """CPU seconds that the samples which a searcher ran by itself take by this task's own timing."""

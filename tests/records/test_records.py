@@ -86,7 +86,7 @@ def test_a_missing_column_of_a_measure_or_a_metric_is_named(write_run: Write) ->
 
 def test_columns_of_a_classification_task_are_those_of_the_documented_table() -> None:
     assert ",".join(result_columns([done("t", "macs=0.5", "tpe", 0, 0.9, kept_bytes=0.3)])) == (
-        "cell,task,budget,searcher,seed,status,reason,remarks,measure,better,unit,kept_macs,kept_params,kept_bytes,"
+        "cell,task,budget,searcher,seed,status,reason,remarks,timed,measure,better,unit,kept_macs,kept_params,kept_bytes,"
         "latency_ms,dense_latency_ms,accuracy_before,val_accuracy,test_accuracy,dense_val_accuracy,dense_test_accuracy,"
         "weight_error,score,lower_bound,evaluations,samples_forward,samples_trained,decompositions,search_seconds,"
         "search_cpu_seconds,finetune_samples,finetune_seconds"
@@ -128,7 +128,9 @@ def test_a_run_whose_cells_all_failed_is_read(write_run: Write) -> None:
     assert results[[*measured("accuracy"), "kept_macs", "kept_params"]].isna().all(axis=None)
 
 
-@pytest.mark.parametrize(("schema", "found"), [({}, 1), ({"schema": 1}, 1), ({"schema": 2}, 2), ({"schema": 4}, 4)])
+@pytest.mark.parametrize(
+    ("schema", "found"), [({}, 1), ({"schema": 1}, 1), ({"schema": 2}, 2), ({"schema": 3}, 3), ({"schema": 5}, 5)]
+)
 def test_a_run_folder_of_another_schema_is_refused(write_run: Write, schema: dict[str, int], found: int) -> None:
     folder = write_run([done("t", "macs=0.5", "tpe", 0, 0.9)])
     write_json(folder / RUN_FILE, {"id": "a" * 32, **schema})

@@ -26,7 +26,7 @@ class Eager(Engine):
     """
 
     name: ClassVar[str] = "eager"
-    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
 
     def __init__(
         self, threads: int = 1, dtype: str = "float32", device: str = "cpu", channels_last: bool = True

@@ -15,7 +15,7 @@ from torch import nn
 from rank_search.errors import InvalidInputError
 from rank_search.nests import Nest
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "float16", "bfloat16")}
 
 
 class Runner(ABC):
@@ -42,7 +42,8 @@ class Engine(ABC):
 
     Args:
         threads: that one run uses.
-        dtype: of weights and inputs: ``float32``, ``float16`` or ``bfloat16``, as far as the engine has them.
+        dtype: of weights and inputs: ``float32``, ``float64``, ``float16`` or ``bfloat16``, as far as the engine has
+            them.
 
     Attributes:
         name: as configs and tables name it.

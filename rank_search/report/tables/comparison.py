@@ -13,9 +13,9 @@ import pandas as pd
 from rank_search.records.results import metric_names
 from rank_search.report.measure import ABSENT, HIGHER, Measure
 from rank_search.report.tables.table import MIDDLE, Column, Table
-from rank_search.task.latency import LATENCY_BATCH
 
 KNOWN = {"macs": "MACs", "params": "params"}  # of every run, first in every table
+HEADERS = {"latency_ms": "predicted\ntime"}  # what budgets of a time are held against; beside it stands the measured
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def comparison(board: pd.DataFrame) -> Comparison:
     measures = {task: Measure.of(rows) for task, rows in by_task.items()}
     return Comparison(
         tables=tuple(task_table(task, rows, measures[task]) for task, rows in by_task.items()),
-        legend=_legend(measures.values()),
+        legend=_legend(measures.values(), board["timed"]),
         failures=tuple(line for lines in board["failures"] for line in lines),
         remarks=_together(line for lines in board["remarks"] for line in lines),
     )
@@ -83,7 +83,9 @@ def task_table(task: str, rows: pd.DataFrame, measure: Measure) -> Table:
         Column("searcher", tuple(_searcher(row) for _, row in rows.iterrows()), numeric=False),
         Column("budget", budgets, tuple(map(_with_initials, budgets)), numeric=False),
         *(
-            Column(f"kept\n{KNOWN.get(metric, metric)}", tuple(map(_percent, rows[f"kept_{metric}"])))
+            Column(
+                HEADERS.get(metric, f"kept\n{KNOWN.get(metric, metric)}"), tuple(map(_percent, rows[f"kept_{metric}"]))
+            )
             for metric in _metrics_of(rows)
         ),
         Column("kept\ntime", tuple(_percent(value, 0) for value in rows["latency_share"])),
@@ -113,13 +115,14 @@ def _metrics_of(rows: pd.DataFrame) -> list[str]:
     return [*KNOWN, *(name for name in others if rows[f"kept_{name}"].notna().any())]
 
 
-def _legend(measures: Iterable[Measure]) -> tuple[str, ...]:
+def _legend(measures: Iterable[Measure], timed: Iterable[str]) -> tuple[str, ...]:
     every = list(measures)
+    times = "; ".join(dict.fromkeys(filter(None, timed))) or "unknown"
     names = list(dict.fromkeys(measure.name for measure in every))
     in_percent = list(dict.fromkeys(measure.name for measure in every if measure.in_percent))
     listed = ", ".join(names)
     return (
-        f"{_enumeration(['Kept cost', *in_percent])} in %; time: of a sample in a batch of {LATENCY_BATCH}. "
+        f"{_enumeration(['Kept cost', *in_percent])} in %; time: of {times}. "
         f"{listed[:1].upper()}{listed[1:]}: mean ± half width of the 95 % Student-t interval over seeds "
         "(before the fine-tune: mean).",
         "Samples: those the search saw, forward and in training, in thousands.",

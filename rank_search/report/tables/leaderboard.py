@@ -17,7 +17,20 @@ from rank_search.report.statistics import Interval, mean_interval
 
 LATENCIES = ("latency_ms", "dense_latency_ms")
 COSTS = ("evaluations", "samples_forward", "samples_trained", "search_seconds")
-NAMES = ("cell", "task", "budget", "searcher", "seed", "status", "reason", "remarks", "measure", "better", "unit")
+NAMES = (
+    "cell",
+    "task",
+    "budget",
+    "searcher",
+    "seed",
+    "status",
+    "reason",
+    "remarks",
+    "timed",
+    "measure",
+    "better",
+    "unit",
+)
 MEASURED = {"before": "{}_before", "validation": "val_{}", "test": "test_{}"}
 """Columns of the reported measure: here, and in the results."""
 DENSE_MEASURED = {"validation": "dense_val_{}", "test": "dense_test_{}"}
@@ -37,9 +50,9 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         measure on the test set, or on the validation set if the task has no test set. ``before``, ``validation`` and
         ``test`` are of that measure, named ``measure``; ``better`` and ``unit`` say how it reads; ``*_half_width`` is
         of the 95 % Student-t interval over seeds (NaN for one seed). ``kept_*`` and ``latency_share`` are fractions of
-        the dense net's, NaN for metrics that only another task's space has. ``failures`` holds one line
-        ``cell: reason`` per failed cell, ``remarks`` one ``cell: remarks`` per finished one that has any; where no seed
-        is done the numbers are NaN.
+        the dense net's (the time is what ``timed`` says), NaN for metrics that only another task's space has.
+        ``failures`` holds one line ``cell: reason`` per failed cell, ``remarks`` one ``cell: remarks`` per finished one
+        that has any; where no seed is done the numbers are NaN.
 
     Raises:
         InvalidInputError: if a column is missing, a task reports several measures, or a finished seed lacks a number
@@ -66,7 +79,7 @@ def board_columns(metrics: Iterable[str]) -> tuple[str, ...]:
         *("task", "budget", "searcher", "seeds_done", "seeds_failed"),
         *("measure", "better", "unit"),
         *(f"kept_{metric}" for metric in metrics),
-        "latency_share",
+        *("latency_share", "timed"),
         *(column for name in MEASURED for column in (name, f"{name}_half_width")),
         *COSTS,
         "failures",
@@ -98,6 +111,7 @@ def _row(budget: str, searcher: str, cells: pd.DataFrame, measure: Measure, kept
         **_description(measure),
         **{column: _interval(done, column, where).mean for column in (*kept, *COSTS)},
         "latency_share": float((done["latency_ms"] / done["dense_latency_ms"]).mean()),
+        "timed": next(iter(done["timed"]), ""),
         **_with_half_widths(reached),
         "failures": tuple(
             f"{cell}: {' '.join(str(reason).split()) or 'no reason was recorded'}"
@@ -117,6 +131,7 @@ def _dense_row(task: str, cells: pd.DataFrame, measure: Measure, kept: Sequence[
         **{"seeds_done": reached["validation"].n, "seeds_failed": 0},
         **_description(measure),
         **dict.fromkeys((*own, "latency_share"), 1.0),
+        "timed": "",
         **_with_half_widths(reached),
         "failures": (),
         "remarks": (),

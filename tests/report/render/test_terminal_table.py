@@ -82,8 +82,8 @@ def test_the_table_of_a_classification_task_in_full(write_run: Write) -> None:
         "",
         "cp        macs=0.3   49.0    40.0    75    70.0         81.0         80.0      4      4.5    12.5",
         "",
-        "Kept cost and accuracy in %; time: of a sample in a batch of 32. Accuracy: mean ± half width of",
-        "the 95 % Student-t interval over seeds (before the fine-tune: mean).",
+        "Kept cost and accuracy in %; time: of a run of 1 in eager. Accuracy: mean ± half width of the 95",
+        "% Student-t interval over seeds (before the fine-tune: mean).",
         "Samples: those the search saw, forward and in training, in thousands.",
     ]
 

@@ -97,7 +97,7 @@ def test_columns_are_those_of_any_measure_and_of_the_metrics_of_the_run(write_ru
     assert list(board.columns) == list(board_columns(["macs", "params", "bytes"]))
     assert ",".join(board.columns) == (
         "task,budget,searcher,seeds_done,seeds_failed,measure,better,unit,kept_macs,kept_params,kept_bytes,"
-        "latency_share,before,before_half_width,validation,validation_half_width,test,test_half_width,"
+        "latency_share,timed,before,before_half_width,validation,validation_half_width,test,test_half_width,"
         "evaluations,samples_forward,samples_trained,search_seconds,failures,remarks"
     )
     assert board["kept_bytes"].tolist() == [1.0, 0.29]
