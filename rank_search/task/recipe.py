@@ -30,6 +30,8 @@ class Recipe:
             whatever they are), or the outputs of its ``layers`` (see :func:`task_loss`).
         distill_weight: of that term; 0 is the objective's loss alone. With ``logits`` at most 1: the loss has the rest.
         layer_sum: with ``layers``: the paper's own sum, which has the factor 0.5 in place of ``distill_weight``.
+        mixup: trains on sums of two samples, in shares drawn from Beta(mixup, mixup); 0 on the samples themselves. With
+            ``distill_weight`` 1 the network learns what the dense one answers to them: see docs/results.md.
         temperature: of the softmax of ``logits`` (Hinton et al., 2015).
         clip: largest norm of the whole gradient.
         warmup: fraction of all steps.
@@ -44,6 +46,7 @@ class Recipe:
     distill: str = "logits"
     distill_weight: float = 0.7
     layer_sum: bool = False
+    mixup: float = 0.0
     temperature: float = 2.0
     clip: float = 1.0
     warmup: float = 0.1
@@ -67,6 +70,7 @@ class Recipe:
             "momentum": (0, 0.9999),
             "weight_decay": (0, math.inf),
             "distill_weight": (0, 1 if self.distill == "logits" else math.inf),
+            "mixup": (0, 100),
             "warmup": (0, 1),
         }
         for item in fields(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,12 +11,18 @@ from rank_search.nests import call
 from rank_search.running import evaluating
 from rank_search.task.batch import Batch
 from rank_search.task.distillation import run_beside, weight_error
+from rank_search.task.mixup import Mixed
 from rank_search.task.objectives.objective import Objective
 from rank_search.task.recipe import Recipe
 
 
 def task_loss(
-    model: nn.Module, teacher: nn.Module | None, batch: Batch, recipe: Recipe, objective: Objective
+    model: nn.Module,
+    teacher: nn.Module | None,
+    batch: Batch,
+    recipe: Recipe,
+    objective: Objective,
+    mixed: Mixed | None = None,
 ) -> Tensor:
     """The objective's loss, and the distillation term where there is a teacher.
 
@@ -29,23 +37,33 @@ def task_loss(
       has it; What is what the factors multiply out to. That the second sum is averaged over the batch is a
       RECONSTRUCTION.
 
-    A network without replaced layers has no layer term.
+    A network without replaced layers has no layer term. Of a batch of sums (``mixed``) the loss is that of
+    both targets.
     """
     if teacher is None or recipe.distill_weight == 0:
-        return objective.loss(call(model, batch.inputs), batch)
+        return _loss(objective, call(model, batch.inputs), batch, mixed)
     if recipe.distill == "layers":
-        return _with_layers(model, teacher, batch, recipe, objective)
+        return _with_layers(model, teacher, batch, recipe, objective, mixed)
     outputs = call(model, batch.inputs)
-    loss = objective.loss(outputs, batch)
+    loss = _loss(objective, outputs, batch, mixed)
     with evaluating(teacher):
         wanted = call(teacher, batch.inputs)
     soft = objective.distance(outputs, wanted, recipe.temperature)
     return (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
 
 
-def _with_layers(model: nn.Module, teacher: nn.Module, batch: Batch, recipe: Recipe, objective: Objective) -> Tensor:
+def _loss(objective: Objective, outputs: Any, batch: Batch, mixed: Mixed | None) -> Tensor:
+    """The objective's; of sums of two samples that of both targets, in their shares."""
+    if mixed is None or mixed.others is None:
+        return objective.loss(outputs, batch)
+    return mixed.share * objective.loss(outputs, batch) + (1 - mixed.share) * objective.loss(outputs, mixed.others)
+
+
+def _with_layers(
+    model: nn.Module, teacher: nn.Module, batch: Batch, recipe: Recipe, objective: Objective, mixed: Mixed | None
+) -> Tensor:
     found, differences = run_beside(model, teacher, batch.inputs)
-    loss = objective.loss(found, batch)
+    loss = _loss(objective, found, batch, mixed)
     if recipe.layer_sum:
         outputs = sum(difference.square().sum() for difference in differences) / batch.samples
         return loss + 0.5 * (weight_error(model, teacher) + outputs)

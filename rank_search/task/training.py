@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError, InvalidInputError, RankSearchError, told
+from rank_search.nests import Nest, moved
 from rank_search.running import device_of
 from rank_search.space.forms.low_rank import LowRank
 from rank_search.task.data.data import Data
 from rank_search.task.evaluation import with_dense
+from rank_search.task.layout import channels_last
+from rank_search.task.mixup import mixed
 from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
 from rank_search.task.recipe import Recipe
 from rank_search.task.task_loss import task_loss
@@ -93,7 +96,7 @@ class Training:
             InvalidInputError: if the objective does not fit the network's outputs.
         """
         losses = []
-        with self._randomness():
+        with self._randomness(), channels_last(self.model, self._example()):
             for _ in range(min(epochs, self.recipe.epochs - self.epochs)):
                 losses.append(self._epoch())
                 self.epochs += 1
@@ -132,14 +135,18 @@ class Training:
         device = device_of(self.model)
         losses = []
         batches = self._data.train_batches(self.recipe.batch_size, self._generator)
+        if self._objective.by_dense:  # whose targets are the dense network's answers, to the sums
+            batches = (mixed(batch, self.recipe.mixup, self._generator).batch for batch in batches)
         for batch in with_dense(batches, self._objective, self.model if self._teacher is None else self._teacher):
             self._charge(batch.samples)
             self.samples += batch.samples
             self._set_rate()
             self._step += 1
             batch = batch.to(device)
+            mix = None if self._objective.by_dense else mixed(batch, self.recipe.mixup, self._generator)
+            batch = batch if mix is None else mix.batch
             try:
-                loss = task_loss(self.model, self._teacher, batch, self.recipe, self._objective)
+                loss = task_loss(self.model, self._teacher, batch, self.recipe, self._objective, mix)
             except RankSearchError:
                 raise
             except (RuntimeError, IndexError, ValueError) as error:
@@ -157,6 +164,11 @@ class Training:
             self._optimiser.step()
             losses.append(float(loss.detach()))
         return sum(losses) / len(losses)
+
+    def _example(self) -> Nest:
+        """Two training samples."""
+        (batch,) = self._data.batches(self._data.train.subset(min(2, len(self._data.train)), seed=0), 2)
+        return moved(batch.inputs, device_of(self.model))
 
     @property
     def _steps(self) -> int:
