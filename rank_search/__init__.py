@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rank_search.deploy.engines import Engine, Runner, make_engine, time_in_turn
+    from rank_search.deploy.latency import Latency, calibrated, refined, whole_times
     from rank_search.errors import (
         BudgetError,
         CovarianceError,
         DataError,
+        EngineError,
         EvaluationError,
         InfeasibleBudgetError,
         InvalidInputError,
@@ -101,10 +104,13 @@ if not (_HERE / "baselines").exists() and all((_HERE.parent / file).exists() for
     __path__.append(str(_HERE.parent))
 
 _HOME = {
+    "rank_search.deploy.engines": ["Engine", "Runner", "make_engine", "time_in_turn"],
+    "rank_search.deploy.latency": ["Latency", "calibrated", "refined", "whole_times"],
     "rank_search.errors": [
         "BudgetError",
         "CovarianceError",
         "DataError",
+        "EngineError",
         "EvaluationError",
         "InfeasibleBudgetError",
         "InvalidInputError",
@@ -142,6 +148,7 @@ _HOME = {
         "Trial",
         "Workers",
         "evaluated",
+        "make_engine",
         "make_searcher",
         "register_searcher",
         "run_search",
@@ -210,6 +217,8 @@ __all__ = [
     "Data",
     "DataError",
     "Decomposition",
+    "Engine",
+    "EngineError",
     "Evaluation",
     "EvaluationError",
     "Evaluator",
@@ -219,6 +228,7 @@ __all__ = [
     "ImageSet",
     "InfeasibleBudgetError",
     "InvalidInputError",
+    "Latency",
     "Layer",
     "LayerOptions",
     "LayerWeight",
@@ -243,6 +253,7 @@ __all__ = [
     "Recording",
     "RecordingError",
     "RuleSearcher",
+    "Runner",
     "SearchResult",
     "Searcher",
     "SearcherError",
@@ -255,6 +266,7 @@ __all__ = [
     "WeightsError",
     "Workers",
     "all_axes",
+    "calibrated",
     "call",
     "compress",
     "evaluated",
@@ -264,11 +276,13 @@ __all__ = [
     "load_data",
     "load_model",
     "load_recorded",
+    "make_engine",
     "make_searcher",
     "multiplied",
     "plan_of",
     "read_recording",
     "recordings",
+    "refined",
     "register_decomposition",
     "register_metric",
     "register_objective",
@@ -276,7 +290,9 @@ __all__ = [
     "run_search",
     "save",
     "search",
+    "time_in_turn",
     "train",
+    "whole_times",
 ]
 
 

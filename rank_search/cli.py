@@ -62,7 +62,8 @@ TaskOption = Annotated[str | None, typer.Option("--task", help="Which task of th
 
 @app.command("list")
 def list_plugins() -> None:
-    """List searchers with what they need and come from, forms, metrics, objectives, configs and recorded tasks."""
+    """List searchers with what they need and come from, forms, metrics, engines, objectives, configs, recorded tasks."""
+    from rank_search.deploy.engines import engines
     from rank_search.errors import PluginError
     from rank_search.plugins import Registry
     from rank_search.recorded.recording import recordings
@@ -80,6 +81,7 @@ def list_plugins() -> None:
     kinds: dict[str, Registry[Any]] = {
         "forms": decompositions,
         "metrics": metrics,
+        "engines": engines,
         "objectives": objectives,
     }
     for title, registry in kinds.items():
@@ -183,6 +185,27 @@ def search(
         console.print(f"test {measure}: dense {says(f'dense_test_{measure}')}, compressed {says(f'test_{measure}')}")
     said = f'saved in {output}; load it with rank_search.load("{output}", factory)'
     console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def latency(
+    config: ConfigArgument,
+    task: TaskOption = None,
+    check: Annotated[int, typer.Option(help="Compare so many random plans with whole networks.", min=0)] = 0,
+    output: Annotated[Path | None, typer.Option(help="A JSON file for the table of times.")] = None,
+    settings: SetOption = None,
+) -> None:
+    """Time a task's layers and networks in the engine of its target, and show where the time goes."""
+    from rank_search.deploy.latency import check as check_latencies
+    from rank_search.report.render.latency_lines import print_check, print_latencies
+    from rank_search.run.config import load_config
+    from rank_search.run.latencies import time_task
+
+    console = _console()
+    name, space, metric, model = time_task(load_config(config, settings), task, output)
+    print_latencies(space, metric, name, console)
+    if check:
+        print_check(check_latencies(space, model, check), console)
 
 
 @app.command()

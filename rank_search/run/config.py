@@ -108,6 +108,13 @@ class TargetConfig(Section):
     threads: int = Field(default=1, ge=1)
     align: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = "auto"
 
+    @field_validator("engine")
+    @classmethod
+    def _one(cls, engine: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(engine, dict) and len(engine) != 1:
+            raise ValueError(f"{engine} is no engine: give a name, or one {{NAME: {{OPTION: VALUE}}}}")
+        return engine
+
 
 class EvaluationConfig(Section):
     """What one evaluation in a search looks at."""

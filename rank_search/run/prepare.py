@@ -117,7 +117,7 @@ def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Modu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = load_model(settings.name, **settings.options)
-    _bare_space(section, model, data)  # what is wrong with the network or the space is said before it is trained
+    bare_space(section, model, data)  # what is wrong with the network or the space is said before it is trained
     cached = cache_folder() / "dense" / f"{_training_key(section, model, data, device)}.safetensors"
     if cached.exists():
         try:
@@ -231,11 +231,9 @@ def target_latency(section: TaskConfig, table: Path | None = None) -> Latency:
         EngineError: if the engine is not installed, or the table is of another set-up.
     """
     target = section.target or TargetConfig()
-    name, options = target.engine, {}
-    if isinstance(target.engine, dict):
-        ((name, given),) = target.engine.items() if len(target.engine) == 1 else [("", None)]
-        options = dict(given or {})
-    engine = make_engine({str(name): {"threads": target.threads, **options}})
+    named = target.engine if isinstance(target.engine, dict) else {target.engine: None}
+    ((name, options),) = named.items()
+    engine = make_engine({name: {"threads": target.threads, **(options or {})}})
     if table is None:
         return Latency(engine, target.batch)
     fingerprint = Latency(engine, target.batch).fingerprint()
@@ -248,10 +246,10 @@ def untrained_space(section: TaskConfig) -> RankSpace:
         return task_of_recording(read_recording(section.recorded), Budget(macs=1.0)).space
     data = load_data(section.data.name, **section.data.options)
     model = load_model(section.model.name, **section.model.options)
-    return _bare_space(section, model, data)
+    return bare_space(section, model, data)
 
 
-def _bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) -> RankSpace:
+def bare_space(section: TaskConfig, model: nn.Module, data: Data, **more: Any) -> RankSpace:
     """The space as the config has it, apart from what needs the trained weights and from times."""
     settings = section.space
     return RankSpace.from_model(
@@ -286,7 +284,7 @@ def _space(
         wanted = "none" if section.target is None else section.target.align
         align = wanted if isinstance(wanted, int) else wanted == "auto"
     measured = None if settings.errors == "weight" else _second_moments(section, model, data, folder)
-    return _bare_space(
+    return bare_space(
         section,
         model,
         data,
@@ -309,7 +307,7 @@ def _second_moments(section: TaskConfig, model: nn.Module, data: Data, folder: P
     if not path.exists():
         samples = data.train.subset(section.space.calibration_samples, seed=0)
         batches = (batch.inputs for batch in data.batches(samples, BATCH))
-        names = [options.layer.name for options in _bare_space(section, model, data).layers]
+        names = [options.layer.name for options in bare_space(section, model, data).layers]
         if section.space.errors == "refit":
             write_tensors(path, patch_moments(model, batches, len(samples), names))
         else:
