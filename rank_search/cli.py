@@ -62,7 +62,7 @@ TaskOption = Annotated[str | None, typer.Option("--task", help="Which task of th
 
 @app.command("list")
 def list_plugins() -> None:
-    """List searchers with what they need and come from, forms, metrics, engines, objectives, configs, recorded tasks."""
+    """List searchers with what they need and come from, forms, metrics, engines, objectives, configs, recordings."""
     from rank_search.deploy.engines import engines
     from rank_search.errors import PluginError
     from rank_search.plugins import Registry

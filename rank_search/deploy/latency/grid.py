@@ -18,7 +18,11 @@ Times = Callable[[Sequence[tuple[int, ...]]], FloatArray]
 
 
 def interpolated(
-    ranks: IntArray, width: int, times: Times, known: Callable[[tuple[int, ...]], float | None]
+    ranks: IntArray,
+    offered: IntArray,
+    width: int,
+    times: Times,
+    known: Callable[[tuple[int, ...]], float | None],
 ) -> FloatArray:
     """Nanoseconds of every rank tuple, measured on a grid and linear in every rank between its points.
 
@@ -27,6 +31,7 @@ def interpolated(
 
     Args:
         ranks: ``[n, modes]``.
+        offered: all that the form has in this layer, ``[m, modes]``: the grid is theirs, whichever are asked for.
         width: channels that the machine handles at once.
         times: measures.
         known: what was measured before of one rank tuple; such an option keeps it.
@@ -35,12 +40,12 @@ def interpolated(
         ``[n]``, at least 0.
     """
     result = np.zeros(len(ranks))
-    if not len(ranks):
-        return result
-    aligned = ranks % width == 0
-    for kind in np.unique(aligned, axis=0):
-        rows = np.flatnonzero((aligned == kind).all(axis=1))
-        axes = [points(np.unique(ranks[rows, mode])) for mode in range(ranks.shape[1])]
+    kinds, all_kinds = ranks % width == 0, offered % width == 0
+    for kind in np.unique(kinds, axis=0):
+        rows = np.flatnonzero((kinds == kind).all(axis=1))
+        alike = offered[(all_kinds == kind).all(axis=1)]
+        alike = alike if len(alike) else ranks[rows]
+        axes = [points(np.unique(alike[:, mode])) for mode in range(ranks.shape[1])]
         grid = [*itertools.product(*axes)]
         measured = times([tuple(map(int, point)) for point in grid]).reshape([len(axis) for axis in axes])
         result[rows] = _linear(axes, measured, ranks[rows])
@@ -67,6 +72,8 @@ def _linear(axes: Sequence[IntArray], measured: FloatArray, ranks: IntArray) -> 
     squeezed = measured.reshape([len(axes[mode]) for mode in free])
     if not free:
         return np.full(len(ranks), float(squeezed))
-    inside = RegularGridInterpolator([axes[mode].astype(np.float64) for mode in free], squeezed)
+    inside = RegularGridInterpolator(
+        [axes[mode].astype(np.float64) for mode in free], squeezed, bounds_error=False, fill_value=None
+    )
     found: FloatArray = inside(ranks[:, free].astype(np.float64))
     return found

@@ -74,7 +74,7 @@ class Latency(Metric):
 
     def of_options(self, layer: Layer, form: Decomposition, ranks: IntArray) -> IntArray:
         geometry = self._geometry(layer)
-        total = np.zeros(len(ranks))
+        total, offered = np.zeros(len(ranks)), form.candidates(layer)
         for shape in geometry.shapes:
 
             def measured(wanted: Sequence[tuple[int, ...]], shape: tuple[int, ...] = shape) -> FloatArray:
@@ -83,7 +83,7 @@ class Latency(Metric):
             def known(one: tuple[int, ...], shape: tuple[int, ...] = shape) -> float | None:
                 return self.table.times.get(geometry.key(shape, form.name, one))
 
-            total += interpolated(ranks, self.engine.width, measured, known)
+            total += interpolated(ranks, offered, self.engine.width, measured, known)
         return np.rint(self.scale * total).astype(np.int64)
 
     def dense(self, layer: Layer) -> int:
