@@ -138,7 +138,13 @@ def search(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option(help="Folder for the compressed network; must be empty or new.")],
     searcher: Annotated[str, typer.Option(help="Name of a searcher, or module:Class.")] = "knapsack",
-    budget: Annotated[str, typer.Option(help="Such as macs=0.3 or params=0.4,macs=0.5.")] = "macs=0.5",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as macs=0.3, params=0.4,macs=0.5 or latency_ms=0.35ms; macs=0.5 unless told. May be repeated, or "
+            "a range: macs=0.2:0.8:0.1."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the search and the fine-tune.")] = 0,
     task: TaskOption = None,
     workers: Annotated[
@@ -155,15 +161,23 @@ def search(
     from rank_search.records.schema import shown
     from rank_search.report.render.stage_lines import left_lines, stages_line
     from rank_search.run.config import load_config
-    from rank_search.run.single import run_single
+    from rank_search.run.single import parse_budgets, run_several
 
     console = _console()
     loaded = load_config(config, _with_address(settings, ray_address))
+    budgets = parse_budgets(budget or ["macs=0.5"])
     try:
-        row = run_single(loaded, task, searcher, budget, seed, output, resume, workers, parallel)
+        row, *others = run_several(loaded, task, searcher, budgets, seed, output, resume, workers, parallel)
     except KeyboardInterrupt as interruption:
         _say_interrupted(console, output, "what is done is kept")
         raise typer.Exit(exit_code(interruption)) from None
+    if others:
+        _report(output, console)
+        said = (
+            f'each network has a folder in {output}; load one with rank_search.load("{output}/{budgets[0]}", factory)'
+        )
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        return
     measure = row["measure"]
 
     def says(column: str) -> str:

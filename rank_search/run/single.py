@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rank_search.errors import BudgetError, ConfigError, OperationError, RunError
-from rank_search.files import storage_errors
+from rank_search.files import read_json, storage_errors
 from rank_search.plugins import nearest
-from rank_search.records.schema import CHECKPOINT_FILE
+from rank_search.records.results import write_results
+from rank_search.records.schema import CHECKPOINT_FILE, RESULT_FILE
 from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
@@ -58,6 +62,34 @@ def run_single(
         RankSearchError: if anything is wrong; nothing is left behind, unless a search is there to go on with.
         KeyboardInterrupt: if the user interrupted; what is done stays in the folder, to go on with.
     """
+    (row,) = run_several(config, task, searcher, [parse_budget(budget)], seed, output, resume, workers, parallel)
+    return row
+
+
+def run_several(
+    config: Config,
+    task: str | None,
+    searcher: str,
+    budgets: Sequence[Budget],
+    seed: int,
+    output: str | Path,
+    resume: bool = False,
+    workers: int | None = None,
+    parallel: int | None = None,
+) -> list[dict[str, Any]]:
+    """The same under several budgets, in one space: a curve of what is kept against what it costs.
+
+    Args:
+        budgets: each once; with more than one, every network has a folder of its own in ``output``, named by its
+            budget, and ``results.csv`` beside them holds the rows.
+        config, task, searcher, seed, output, resume, workers, parallel: as in :func:`run_single`.
+
+    Returns:
+        A row for every budget, in their order.
+
+    Raises:
+        RankSearchError: as there; of several searches only if all failed.
+    """
     target = RunFolder(Path(output).resolve()).path  # a link stays, what it points to is filled
     if not RunFolder(target).is_locked:
         _check(target, resume)
@@ -66,23 +98,26 @@ def run_single(
         raise ConfigError(
             f"there is no task {name!r}{nearest(name, config.tasks)}; it is one of {', '.join(config.tasks)}"
         )
+    twice = [str(budget) for budget in budgets if list(budgets).count(budget) > 1]
+    if twice:
+        raise BudgetError(f"the budget {twice[0]} stands twice: give each once")
     arm = _arm(config, searcher, workers, parallel)
     if config.run.ray_address is not None and arm.workers > 1:
         look_for(config.run.ray_address)
     one = config.model_copy(
         update={
             "tasks": {name: config.tasks[name]},
-            "budgets": [parse_budget(budget).to_dict()],
+            "budgets": [budget.to_dict() for budget in budgets],
             "searchers": [arm],
             "seeds": [seed],
         }
     )
     one = with_budgeted_metrics(one)
     check_searchers(one)
-    (cell,) = expand(one)
+    cells = expand(one)
     with only_writer(target):
         _check(target, resume)
-        return _run(one, cell, target, resume)
+        return _run(one, cells, target, resume)
 
 
 def _arm(config: Config, searcher: str, workers: int | None, parallel: int | None) -> SearcherConfig:
@@ -110,8 +145,8 @@ def _check(output: Path, resume: bool) -> None:
         raise RunError(f"{output} is not empty: give a new folder with --output")
 
 
-def _run(config: Config, cell: Cell, output: Path, resume: bool) -> dict[str, Any]:
-    """Runs the cell in a folder inside of ``output``, whose files take their place at the end."""
+def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[dict[str, Any]]:
+    """Runs the cells in a folder inside of ``output``, whose files take their place at the end."""
     folder = RunFolder(output / UNFINISHED)
     try:
         if resume:
@@ -119,13 +154,17 @@ def _run(config: Config, cell: Cell, output: Path, resume: bool) -> dict[str, An
         else:
             folder.create(config)
         prepare(config, folder)
-        row = _row(config, cell, folder)
-        if row["status"] != "done":
-            raise OperationError(row["reason"])
+        rows = [_row(config, cell, folder) for cell in cells]
+        failed = [row["reason"] for row in rows if row["status"] != "done"]
+        if len(failed) == len(rows):
+            raise OperationError(failed[0])
         with storage_errors(output):
-            for path in folder.cell(cell).iterdir():
-                if path.name != CHECKPOINT_FILE:
-                    path.rename(output / path.name)
+            for cell, row in zip(cells, rows, strict=True):
+                place = output if len(cells) == 1 else output / str(cell.budget)
+                if row["status"] == "done":
+                    _move(folder.cell(cell), place)
+            if len(cells) > 1:
+                write_results(output, rows)
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -133,11 +172,23 @@ def _run(config: Config, cell: Cell, output: Path, resume: bool) -> dict[str, An
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
     shutil.rmtree(folder.path, ignore_errors=True)
-    return row
+    return rows
+
+
+def _move(cell: Path, place: Path) -> None:
+    """Puts a finished cell's files where they belong, but for the search's checkpoint."""
+    place.mkdir(exist_ok=True)
+    for path in cell.iterdir():
+        if path.name != CHECKPOINT_FILE:
+            path.rename(place / path.name)
 
 
 def _row(config: Config, cell: Cell, folder: RunFolder) -> dict[str, Any]:
-    """Runs the cell in this process, its evaluations where the workers are."""
+    """Runs the cell in this process, its evaluations where the workers are; of one that is done its row is read."""
+    done = folder.cell(cell) / RESULT_FILE
+    if done.exists():
+        row: dict[str, Any] = read_json(done)
+        return row
     if cell.searcher.workers == 1:
         with limited_threads(config.run.threads):
             return run_cell(config, cell, folder, stages=True)
@@ -164,3 +215,35 @@ def parse_budget(text: str) -> Budget:
             raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3")
         bounds[metric.strip()] = number
     return Budget(**bounds)
+
+
+RANGE = re.compile(r"=([^,:=]+):([^,:=]+):([^,:=]+)")
+MOST_BUDGETS = 100
+
+
+def parse_budgets(texts: Sequence[str]) -> list[Budget]:
+    """Reads several budgets, each as :func:`parse_budget` does, or with a range: ``macs=0.2:0.8:0.1`` is seven.
+
+    Raises:
+        BudgetError: for anything else.
+    """
+    return [parse_budget(one) for text in texts for one in _spelled_out(text)]
+
+
+def _spelled_out(text: str) -> list[str]:
+    ranges = RANGE.findall(text)
+    if not ranges:
+        return [text]
+    wrong = BudgetError(
+        f"--budget {text!r}: a range is first:last:step, at most one in a budget, e.g. macs=0.2:0.8:0.1, and of at most "
+        f"{MOST_BUDGETS} budgets"
+    )
+    try:
+        first, last, step = (Decimal(value) for value in ranges[0])
+    except InvalidOperation:
+        raise wrong from None
+    finite = all(value.is_finite() for value in (first, last, step))
+    if len(ranges) > 1 or not finite or step <= 0 or first > last or (last - first) / step > MOST_BUDGETS - 1:
+        raise wrong
+    values = [first + step * number for number in range(int((last - first) / step) + 1)]
+    return [RANGE.sub(f"={value}", text) for value in values]
