@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from tiny_recording import NAME, tiny_config
+from typer.testing import CliRunner
 
 import rank_search as rs
-from rank_search.errors import RecordingError, RunError
+from rank_search.cli import app
+from rank_search.errors import ConfigError, RecordingError, RunError
 from rank_search.recorded.load import data_of, network_of
 from rank_search.recorded.recording import plans_of, read_recording, recordings, sha256
 from rank_search.run.recorder import record
@@ -168,3 +171,20 @@ def test_the_installed_recordings_have_small_tables() -> None:
         assert np.isfinite(table["val_loss"]).all()
         assert (recording.folder / TABLE).stat().st_size < 300_000
         assert recording.manifest["refitted"]["plans"] == len(table)
+
+
+def test_the_command_adds_to_a_finished_recording_and_wants_one_for_answers(
+    own_recording: Callable[[], Path], tmp_path: Path
+) -> None:
+    folder = without_table(own_recording())
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(tiny_config().model_dump(mode="json")))
+    given = ["record", str(config), "--output", str(folder), "--in-process", "--refitted", "1"]
+    said = CliRunner().invoke(app, given)
+    assert "--refit-only" in str(said.exception)
+    said = CliRunner().invoke(app, [*given, "--answers", str(tmp_path)])
+    assert isinstance(said.exception, ConfigError)
+    assert CliRunner().invoke(app, [*given, "--refit-only"]).exit_code == 0
+    recording = read_recording(folder)
+    assert recording.refitted is not None
+    assert recording.manifest["refitted"]["asked"] == [{"budgets": ["macs=0.9"], "near": 1, "answers": 0}]
