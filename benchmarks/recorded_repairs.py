@@ -1,23 +1,31 @@
 """Whether the order of plans depends on the repair, on the recorded tasks.
 
-    python benchmarks/recorded_repairs.py
+    python benchmarks/recorded_repairs.py [--answers runs/rankbench]
 
 Over the plans that were measured recalibrated, refitted and fine-tuned (mean of the seeds): Kendall's tau between the
 three validation losses, over all of them, over the third that is best fine-tuned, and over those without CP (whose
 fits the two tables may have from different versions). In brackets the 95 % percentile bootstrap over plans of the
 difference that the refit makes to tau with the fine-tuned loss. Last, how far the recalibrated loss of this version is
 from the recorded one, and what a refitted plan costs.
+
+With ``--answers`` the folder of a benchmark of regret: mean ranks of its searchers' answers at 64 by four losses, of
+the validation and of the test set, recalibrated and refitted; only searchers whose answers were all refitted. What two
+sets disagree by under one repair is noise of the sets; beside it stands what two repairs disagree by. Excess: geometric
+mean over blocks of the refitted validation loss over the least of all refitted plans within the budget, less one.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
-from timing import print_table, use_threads
+from scipy.stats import friedmanchisquare, kendalltau, rankdata
+from timing import parser, print_table, use_threads
 
 from rank_search.recorded import Recording, load_recorded, read_recording, recordings
 from rank_search.recorded.recording import plans_of
+from rank_search.report.regret import read_regret
 from rank_search.run.measure_plan import measure_plan
 from rank_search.space import Budget
 
@@ -26,7 +34,13 @@ PAIRS = (("recalibrated", "tuned"), ("refitted", "tuned"), ("recalibrated", "ref
 
 
 def main() -> None:
-    use_threads(1)
+    command = parser(__doc__)
+    command.add_argument("--answers", type=Path, default=None)
+    arguments = command.parse_args()
+    use_threads(arguments.threads)
+    if arguments.answers is not None:
+        methods(arguments.answers)
+        return
     orders, costs = [], []
     for name in recordings():
         recording = read_recording(name)
@@ -102,6 +116,44 @@ def drift(recording: Recording, losses: pd.DataFrame) -> tuple[float, float]:
     now = np.array([measure_plan(task, None, recording.rows[place])["val_loss"] for place in places])
     off = np.abs(now / losses.loc[places, "recalibrated"].to_numpy() - 1)
     return float(np.median(off)), float(off.max())
+
+
+LOSSES = ("val_loss", "test_loss")
+
+
+def methods(run: Path) -> None:
+    """The searchers of a benchmark of regret by four losses of their answers."""
+    frame = read_regret(run)
+    frame = frame.loc[(frame["status"] == "done") & frame["plan_64"].notna()].copy()
+    names = [f"{kind} {loss}" for kind in ("recalibrated", "refitted") for loss in LOSSES]
+    least = {}
+    for task, rows in frame.groupby("task"):
+        recording = read_recording(str(task))
+        assert recording.refitted is not None
+        refitted = recording.refitted.set_index("plan")
+        places = rows["plan_64"].astype(int)
+        for loss in LOSSES:
+            frame.loc[rows.index, f"recalibrated {loss}"] = recording.column(loss)[places]
+            frame.loc[rows.index, f"refitted {loss}"] = places.map(refitted[loss])
+        for budget in rows["budget"].unique():
+            inside = recording.within(Budget(macs=float(budget.removeprefix("macs="))))
+            least[task, budget] = refitted.loc[refitted.index.isin(inside), "val_loss"].min()
+    whole = frame.groupby("searcher")[names[-1]].apply(lambda values: values.notna().all())
+    frame = frame.loc[frame["searcher"].map(whole)]
+    tables = {name: frame.pivot_table(index="searcher", columns=["task", "budget"], values=name) for name in names}
+    tables = {name: table.dropna() for name, table in tables.items()}
+    ranks = {name: rankdata(table.round(12), axis=0).mean(1) for name, table in tables.items()}
+    refit = tables["refitted val_loss"]
+    excess = np.exp(np.log(refit / pd.Series(least)[refit.columns]).mean(axis=1)) - 1
+    order = np.argsort(ranks["refitted val_loss"], kind="stable")
+    print_table(
+        ["searcher", *names, "excess"],
+        [[refit.index[i], *(f"{ranks[name][i]:.1f}" for name in names), f"{excess.iloc[i]:.0%}"] for i in order],
+    )
+    for name in names:
+        p = friedmanchisquare(*tables[name].to_numpy()).pvalue
+        taus = ", ".join(f"{other} {kendalltau(ranks[name], ranks[other]).statistic:.2f}" for other in names)
+        print(f"{name}: Friedman p = {p:.1g}; tau with {taus}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -89,23 +90,22 @@ The validation columns are for searching, and methods have been tuned on them; t
 def _refitted(made: Mapping[str, Any], table: pd.DataFrame) -> str:
     """The paragraph of the optional table, between empty lines."""
     asked = "; ".join(
-        f"{of['near']} each of least recalibrated validation loss within {', '.join(of['budgets']) or 'no budget'}"
+        f"{of['near']} each of least recalibrated validation loss within {', '.join(of['budgets'])}"
         + (f", {of['answers']} that searches answered with" if of["answers"] else "")
         for of in made["asked"]
     )
-    measured = table.drop(columns="plan")
+    text = f"""**Refitted.** `refitted.parquet` holds {len(table):,} plans after `repair: {made["repair"]}` on
+{made["inputs"]} training inputs, without any training: those that are fine-tuned; {asked}. **They are no sample of the
+space**: good plans are far more frequent among them. {made["date"]}, {made["machine"]}, {made["threads"]} thread(s) a
+plan, {_versions(made["versions"])}; {made["cpu_seconds"]:,.0f} CPU seconds. Each network was cut anew from
+`dense.safetensors` by that version, whose fits of CP may differ from those of the other tables. `seconds`:
+build, refit, validate."""
     return f"""
-**Refitted.** `refitted.parquet` holds {len(table):,} plans after `repair: {made["repair"]}` on {made["inputs"]}
-training inputs, without any training: those that are fine-tuned; {asked}.
-**They are no sample of the space**: good plans are far more frequent among them. {made["date"]},
-{made["machine"]}, {made["threads"]} thread(s) a plan,
-{_versions(made["versions"])}; {made["cpu_seconds"]:,.0f} CPU seconds. Each network was cut anew from
-`dense.safetensors` by that version, whose fits of CP may differ from those of the other tables.
-`seconds`: build, refit, validate.
+{fill(text, 120, break_on_hyphens=False)}
 
 | column | least | median | most | not finite |
 |---|---|---|---|---|
-{_ranges(measured)}
+{_ranges(table.drop(columns="plan"))}
 """
 
 

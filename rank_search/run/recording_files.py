@@ -116,7 +116,9 @@ def write_refitted(
         asked: which plans were asked for this time.
     """
     table = table.astype({c: np.int32 if c == "plan" else np.float32 for c in table.columns})
-    before = recording.manifest.get("refitted", {})
+    before = recording.manifest.get("refitted", {}).get("asked", [])
+    for earlier in (of for of in before if of["budgets"] == asked["budgets"]):
+        asked = {**asked, **{key: max(asked[key], earlier[key]) for key in ("near", "answers")}}
     manifest = {
         **recording.manifest,
         "refitted": {
@@ -128,7 +130,7 @@ def write_refitted(
             "date": date.today().isoformat(),
             "versions": _versions(),
             "machine": _machine(),
-            "asked": [*before.get("asked", []), asked],
+            "asked": [*(of for of in before if of["budgets"] != asked["budgets"]), asked],
         },
     }
     folder = recording.folder

@@ -83,7 +83,12 @@ def test_the_plans_are_the_fine_tuned_ones_the_best_within_the_budget_and_the_an
     manifest = read_recording(folder).manifest
     assert (manifest["refitted"]["repair"], manifest["refitted"]["inputs"]) == ("refit", 512)
     assert manifest["refitted"]["asked"] == [{"budgets": ["macs=0.9"], "near": 2, "answers": 2}]
-    assert f"{len(table)} plans after `repair: refit` on 512" in (folder / "DATASHEET.md").read_text()
+    sheet = " ".join((folder / "DATASHEET.md").read_text().split())
+    assert f"{len(table)} plans after `repair: refit` on 512 training inputs" in sheet
+    assert "2 each of least recalibrated validation loss within macs=0.9, 2 that searches answered with" in sheet
+    refit(folder, near=1, answers=(1,))
+    asked = read_recording(folder).manifest["refitted"]["asked"]
+    assert asked == [{"budgets": ["macs=0.9"], "near": 2, "answers": 2}]
 
 
 def test_rows_that_are_there_are_not_measured_again(
