@@ -1,12 +1,16 @@
 """Whether the order of plans depends on the repair, on the recorded tasks.
 
-    python benchmarks/recorded_repairs.py [--answers runs/rankbench]
+    python benchmarks/recorded_repairs.py [--finetune] [--answers runs/rankbench]
 
 Over the plans that were measured recalibrated, refitted and fine-tuned (mean of the seeds): Kendall's tau between the
 three validation losses, over all of them, over the third that is best fine-tuned, and over those without CP (whose
 fits the two tables may have from different versions). In brackets the 95 % percentile bootstrap over plans of the
-difference that the refit makes to tau with the fine-tuned loss. Last, how far the recalibrated loss of this version is
-from the recorded one, and what a refitted plan costs.
+difference that the refit makes to tau with the fine-tuned loss. Then the plans of least recalibrated loss within each
+budget: tau of both losses, at which place the first one is by the refitted loss, and its refitted loss over the least.
+Last, how far the recalibrated loss of this version is from the recorded one, and what a refitted plan costs.
+
+The recorded fine-tunes began recalibrated. With ``--finetune`` the best third is fine-tuned once more, from the
+refitted network with one seed, and tau is with that loss (some five minutes).
 
 With ``--answers`` the folder of a benchmark of regret: mean ranks of its searchers' answers at 64 by four losses, of
 the validation and of the test set, recalibrated and refitted; only searchers whose answers were all refitted. What two
@@ -28,20 +32,26 @@ from rank_search.recorded.recording import plans_of
 from rank_search.report.regret import read_regret
 from rank_search.run.measure_plan import measure_plan
 from rank_search.space import Budget
+from rank_search.task import Recipe, Task
 
 RESAMPLES = 2000
+EVERYTHING = Budget(macs=2**62)
 PAIRS = (("recalibrated", "tuned"), ("refitted", "tuned"), ("recalibrated", "refitted"))
 
 
 def main() -> None:
     command = parser(__doc__)
     command.add_argument("--answers", type=Path, default=None)
+    command.add_argument("--finetune", action="store_true")
     arguments = command.parse_args()
     use_threads(arguments.threads)
     if arguments.answers is not None:
         methods(arguments.answers)
         return
-    orders, costs = [], []
+    if arguments.finetune:
+        print_table(["task", "n", "recalibrated", "refitted", "recorded tuned"], map(from_refit, recordings()))
+        return
+    orders, firsts, costs = [], [], []
     for name in recordings():
         recording = read_recording(name)
         if recording.refitted is None:
@@ -55,6 +65,7 @@ def main() -> None:
             orders.append(
                 [name, kind, str(len(part)), *(f"{tau(part, *pair):.2f}" for pair in PAIRS), f"[{low:.2f} {high:.2f}]"]
             )
+        firsts += near(recording)
         seconds = recording.refitted["seconds"]
         median, most = drift(recording, losses)
         costs.append(
@@ -70,6 +81,7 @@ def main() -> None:
         )
     header = ["task", "plans", "n", *(f"{one}, {other}" for one, other in PAIRS), "refit - recalibration"]
     print_table(header, orders)
+    print_table(["task", "budget", "plans", "tau", "place of the first", "its loss over the least"], firsts)
     print_table(
         ["task", "refitted", "CPU s, mean", "CPU s, median", "recalibrated, mean", "cp: drift, median", "most"], costs
     )
@@ -97,6 +109,44 @@ def tau(losses: pd.DataFrame, one: str, other: str) -> float:
     return float(kendalltau(losses[one], losses[other]).statistic)
 
 
+def near(recording: Recording) -> list[list[str]]:
+    """Per budget the plans of least recalibrated loss, by refitted loss."""
+    assert recording.refitted is not None
+    asked = recording.manifest["refitted"]["asked"][-1]
+    refitted = recording.refitted.set_index("plan")["val_loss"]
+    found = []
+    for budget in asked["budgets"]:
+        inside = recording.within(Budget(macs=float(budget.removeprefix("macs="))))
+        before = recording.column("val_loss")[inside]
+        best = inside[np.argsort(before, kind="stable")][: asked["near"]]
+        after = refitted.loc[best].to_numpy()
+        order = float(kendalltau(recording.column("val_loss")[best], after).statistic)
+        place = 1 + int((after < after[0]).sum())
+        found.append(
+            [recording.name, budget, str(len(best)), f"{order:.2f}", str(place), f"{after[0] / after.min():.2f}"]
+        )
+    return found
+
+
+def from_refit(name: str) -> list[str]:
+    """Tau with the loss after a fine-tune from the refitted network, over the third that is best as recorded."""
+    recording = read_recording(name)
+    losses = measured_in_all_ways(recording)
+    best = losses.nsmallest(len(losses) // 3, "tuned")
+    recorded, section = load_recorded(name, EVERYTHING), recording.manifest["task"]
+    task = Task(
+        recorded.model,
+        recorded.space,
+        EVERYTHING,
+        recorded.data,
+        Recipe(**section["finetune"]),
+        objective=section["objective"],
+        repair="refit",
+    )
+    best["anew"] = [task.score(task.finetune(task.space.plan(recording.rows[place]))).score for place in best.index]
+    return [name, str(len(best)), *(f"{tau(best, kind, 'anew'):.2f}" for kind in ("recalibrated", "refitted", "tuned"))]
+
+
 def difference(losses: pd.DataFrame) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     found = []
@@ -109,7 +159,7 @@ def difference(losses: pd.DataFrame) -> tuple[float, float]:
 
 def drift(recording: Recording, losses: pd.DataFrame) -> tuple[float, float]:
     """By how much the recalibrated loss of plans with CP differs from the recorded one: median and most."""
-    task = load_recorded(recording.folder, Budget(macs=2**62))
+    task = load_recorded(recording.folder, EVERYTHING)
     places = losses.index[losses["cp"]]
     if not len(places):
         return 0.0, 0.0

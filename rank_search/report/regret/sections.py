@@ -14,7 +14,7 @@ from rank_search.report.measure import ABSENT
 from rank_search.report.regret.proxies import proxies
 from rank_search.report.regret.ranking import LEVEL, ranking
 from rank_search.report.regret.read import PREFIX, TEST_PREFIX, counts
-from rank_search.report.regret.refitted import RefittedRanks, refitted_ranks
+from rank_search.report.regret.refitted_ranks import RefittedRanks, refitted_ranks
 from rank_search.report.regret.summary import Regret, first, summaries
 from rank_search.report.tables.table import Column, Table
 

@@ -12,7 +12,7 @@ from scipy.stats import kendalltau, rankdata
 
 from rank_search.recorded import Recording
 from rank_search.report.measure import ABSENT
-from rank_search.report.regret.refitted import refitted_ranks
+from rank_search.report.regret.refitted_ranks import refitted_ranks
 from rank_search.report.regret.sections import regret_report
 
 BEFORE = [0.10, 0.20, 0.30, 0.40, 0.50, 0.60]
