@@ -22,7 +22,9 @@ from rank_search.space import Budget, Choice, RankPlan
 FORMAT = 1
 MANIFEST, PLANS, FINETUNED, WEIGHTS = "recording.json", "plans.parquet", "finetuned.parquet", "dense.safetensors"
 DATASHEET = "DATASHEET.md"
+REFITTED = "refitted.parquet"
 FILES = (PLANS, FINETUNED, WEIGHTS)
+OPTIONAL = (REFITTED,)
 INSTALLED = Path(__file__).parent / "data"
 OPTION = "option_"
 """Columns ``option_0``, ``option_1``, ...: per layer of the manifest which of its options the plan takes."""
@@ -43,6 +45,9 @@ class Recording:
             (CPU time of one evaluation there).
         finetuned: a row per plan and seed that was fine-tuned: ``plan`` (its row in ``plans``), ``seed``, and the
             measures on validation and test set afterwards.
+        refitted: a row per plan that was measured after the repair that ``manifest["refitted"]`` tells: ``plan`` (its
+            row in ``plans``), ``val_*``, ``test_*`` and ``seconds`` (CPU time: build, repair, validate); None if the
+            recording has no such table. Its plans are no sample of the space.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Recording:
     manifest: Mapping[str, Any]
     plans: pd.DataFrame
     finetuned: pd.DataFrame
+    refitted: pd.DataFrame | None = None
 
     @property
     def weights(self) -> Path:
@@ -111,11 +117,14 @@ def read_recording(name: str | Path) -> Recording:
         UnknownNameError: if there is none.
         RecordingError: if a file is missing, damaged, or of a newer version.
     """
-    folder = _folder(name)
+    folder = folder_of(name)
     manifest = _manifest(folder)
-    for file in FILES:
+    for file in (*FILES, *(file for file in OPTIONAL if file in manifest["files"])):
         _check(folder / file, str(manifest["files"].get(file)))
-    return Recording(str(manifest["name"]), folder, manifest, _read(folder / PLANS), _read(folder / FINETUNED))
+    refitted = _read(folder / REFITTED) if REFITTED in manifest["files"] else None
+    return Recording(
+        str(manifest["name"]), folder, manifest, _read(folder / PLANS), _read(folder / FINETUNED), refitted
+    )
 
 
 def section_of(name: str | Path) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def section_of(name: str | Path) -> dict[str, Any]:
     Raises:
         UnknownNameError, RecordingError
     """
-    return with_repair(_manifest(_folder(name))["task"])
+    return with_repair(_manifest(folder_of(name))["task"])
 
 
 def with_repair(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +155,12 @@ def plans_of(recording: Recording) -> Iterator[RankPlan]:
         yield RankPlan({name: choices[i][option] for i, (name, option) in enumerate(zip(names, row, strict=True))})
 
 
-def _folder(name: str | Path) -> Path:
+def folder_of(name: str | Path) -> Path:
+    """Where a recording is, by the name of an installed one or by path; nothing of it is read.
+
+    Raises:
+        UnknownNameError, RecordingError
+    """
     known = recordings()
     if str(name) in known:
         return INSTALLED / str(name)

@@ -19,6 +19,8 @@ VERSION = 4
 times are of."""
 
 REGRET_FILE = "regret.csv"
+RANKED_AT = 64
+"""After the work of at most so many evaluations a benchmark of regret ranks the answers."""
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
 RESULT_FILE, CHECKPOINT_FILE, TRACEBACK_FILE = "result.json", "search.safetensors", "traceback.txt"

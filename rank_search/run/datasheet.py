@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -22,12 +23,14 @@ COLUMNS = {
 }
 
 
-def datasheet(manifest: Mapping[str, Any], plans: pd.DataFrame, tuned: pd.DataFrame) -> str:
+def datasheet(
+    manifest: Mapping[str, Any], plans: pd.DataFrame, tuned: pd.DataFrame, refitted: pd.DataFrame | None = None
+) -> str:
     """Markdown.
 
     Args:
         manifest: of the recording.
-        plans, tuned: its tables.
+        plans, tuned, refitted: its tables; the last one is optional.
     """
     made, dense = manifest["made"], manifest["dense"]
     layers = "\n".join(
@@ -35,11 +38,7 @@ def datasheet(manifest: Mapping[str, Any], plans: pd.DataFrame, tuned: pd.DataFr
         for layer in manifest["layers"]
     )
     measured = [column for column in plans.columns if not column.startswith(OPTION)]
-    ranges = "\n".join(
-        f"| {column} | {_number(plans[column].min())} | {_number(plans[column].median())} | "
-        f"{_number(plans[column].max())} | {int(plans[column].isna().sum())} |"
-        for column in measured
-    )
+    ranges = _ranges(plans[measured])
     columns = "\n".join(f"- `{name}`: {text}" for name, text in COLUMNS.items())
     whole = "every plan of the space" if made["plans"] == int(made["of"]) else f"of {made['of']} plans in the space"
     task = yaml.safe_dump({manifest["name"]: manifest["task"]}, sort_keys=False)
@@ -57,7 +56,7 @@ the repair; {count(tuned, "plan")} plans spread over cost and loss, fine-tuned w
 repetition, nothing patched: evaluations draw nothing, and look at the same samples for every plan. All evaluations
 together took {made["cpu_seconds_of_evaluations"]:,.0f} CPU seconds. `latency_ms` and `seconds` are CPU times of a
 machine that did other work, too, and noisy.
-
+{"" if refitted is None else _refitted(manifest["refitted"], refitted)}
 **The dense network.** Validation: {_measures(dense["validation"])}. Test: {_measures(dense["test"])}. Cost:
 {", ".join(f"{metric} {cost:,}" for metric, cost in dense["cost"].items())}.
 
@@ -86,6 +85,36 @@ The validation columns are for searching, and methods have been tuned on them; t
 ```yaml
 {task}```
 """
+
+
+def _refitted(made: Mapping[str, Any], table: pd.DataFrame) -> str:
+    """The paragraph of the optional table, between empty lines."""
+    asked = "; ".join(
+        f"{of['near']} each of least recalibrated validation loss within {', '.join(of['budgets'])}"
+        + (f", {of['answers']} that searches answered with" if of["answers"] else "")
+        for of in made["asked"]
+    )
+    text = f"""**Refitted.** `refitted.parquet` holds {len(table):,} plans after `repair: {made["repair"]}` on
+{made["inputs"]} training inputs, without any training: those that are fine-tuned; {asked}. **They are no sample of the
+space**: good plans are far more frequent among them. {made["date"]}, {made["machine"]}, {made["threads"]} thread(s) a
+plan, {_versions(made["versions"])}; {made["cpu_seconds"]:,.0f} CPU seconds. Each network was cut anew from
+`dense.safetensors` by that version, whose fits of CP may differ from those of the other tables. `seconds`:
+build, refit, validate."""
+    return f"""
+{fill(text, 120, break_on_hyphens=False)}
+
+| column | least | median | most | not finite |
+|---|---|---|---|---|
+{_ranges(table.drop(columns="plan"))}
+"""
+
+
+def _ranges(table: pd.DataFrame) -> str:
+    return "\n".join(
+        f"| {column} | {_number(table[column].min())} | {_number(table[column].median())} | "
+        f"{_number(table[column].max())} | {int(table[column].isna().sum())} |"
+        for column in table.columns
+    )
 
 
 def count(table: pd.DataFrame, column: str) -> int:

@@ -14,6 +14,7 @@ from rank_search.errors import EvaluationError
 from rank_search.space import RankPlan
 from rank_search.task import Evaluation, Task
 from rank_search.task.evaluation import validate
+from rank_search.task.repair.repair import Repair
 
 
 def measure_plan(task: Task, test: Any, rows: IntArray) -> dict[str, float | int]:
@@ -53,6 +54,34 @@ def measure_plan(task: Task, test: Any, rows: IntArray) -> dict[str, float | int
         "latency_ms": 1000 * per_sample,
         "seconds": built + repaired + per_sample * len(sets["val"]),
     }
+
+
+def refit_plan(task: Task, repair: Repair, test: Any, plan: RankPlan) -> dict[str, float]:
+    """The measures of a plan's network on validation and test set after a repair, without any training.
+
+    Args:
+        task: whose evaluation set is used.
+        repair: the correction.
+        test: the test set, or None.
+        plan: of the task's space.
+
+    Returns:
+        The columns of ``refitted.parquet`` but for the plan: what fails or is not finite is NaN.
+    """
+    sets = {"val": task.evaluation_set, **({} if test is None else {"test": test})}
+    found: dict[str, float] = {}
+    passes: list[tuple[float, int]] = []
+    started = time.process_time()
+    network = task.space.compress(task.model, plan).eval()
+    try:
+        repair.apply(network, plan)
+    except EvaluationError:
+        nothing = {f"{name}_{measure}": math.nan for name in sets for measure in _measures(task)}
+        return {**nothing, "seconds": math.nan}
+    spent = time.process_time() - started
+    for name, samples in sets.items():
+        found |= _measured(task, network, samples, name, passes)
+    return {**found, "seconds": spent + passes[0][0]}
 
 
 def finetune_plan(task: Task, test: Any, plan: RankPlan, seed: int) -> dict[str, float]:

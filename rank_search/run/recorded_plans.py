@@ -1,14 +1,18 @@
-"""Which plans of a space are recorded, and which of them are fine-tuned."""
+"""Which plans of a space are recorded, and which of them are fine-tuned or refitted."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from rank_search.arrays import IntArray
+from rank_search.recorded import Recording
 from rank_search.space import Budget, RankSpace
+
+EVERYTHING = Budget(macs=2**62)  # some options cost more than the dense layer
 
 
 def all_rows(space: RankSpace) -> IntArray:
@@ -47,3 +51,24 @@ def spread(table: pd.DataFrame, count: int) -> IntArray:
         by_loss = band[np.argsort(table["val_loss"].to_numpy()[band], kind="stable")]
         found += by_loss[np.unique(np.rint(np.linspace(0, len(by_loss) - 1, wanted)).astype(np.int64))].tolist()
     return np.unique(np.array(found, dtype=np.int64))
+
+
+def to_refit(recording: Recording, budgets: Iterable[Budget], near: int, answers: Sequence[int] = ()) -> list[int]:
+    """Places of plans, each once: the fine-tuned ones, so many of least loss within every budget, then the answers.
+
+    Args:
+        recording: with plans and fine-tunes.
+        budgets: one that no plan meets adds none.
+        near: plans of least validation loss, as it was recorded, within each.
+        answers: places that searches answered with.
+
+    Raises:
+        BudgetError: if a budget bounds a metric that was not recorded.
+    """
+    found = list(recording.finetuned["plan"]) if len(recording.finetuned) else []
+    losses = recording.column("val_loss")
+    for budget in budgets:
+        inside = recording.within(budget)
+        inside = inside[np.isfinite(losses[inside])]
+        found += inside[np.argsort(losses[inside], kind="stable")][:near].tolist()
+    return list(dict.fromkeys(map(int, [*found, *answers])))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,23 +14,20 @@ import torch
 
 from rank_search.errors import ConfigError, RunError
 from rank_search.files import write_json
-from rank_search.recorded.recording import (
-    MANIFEST,
-)
+from rank_search.recorded.recording import MANIFEST
 from rank_search.run.config import Config
 from rank_search.run.lock import only_writer
 from rank_search.run.measure_plan import finetune_plan, measure_plan
 from rank_search.run.prepare import Prepared, load_prepared, prepare_task
 from rank_search.run.ray_map import mapped_jobs
-from rank_search.run.recorded_plans import all_rows, drawn_rows, spread
-from rank_search.run.recording_files import section_as_data, write_recording, write_table
+from rank_search.run.recorded_plans import EVERYTHING, all_rows, drawn_rows, spread
+from rank_search.run.recording_files import WORK, section_as_data, write_recording, write_table
+from rank_search.run.refit_recording import refit_recording
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
 
 CHUNK = 256
 TUNED_CHUNK = 6
-WORK = "work"
-EVERYTHING = Budget(macs=2**62)  # some options cost more than the dense layer
 
 Job = tuple[str, int, list[Any]]
 """``("plans" | "finetuned", its number, option rows or [place, option row, seed])``."""
@@ -45,6 +41,7 @@ def record(
     plans: int = 50_000,
     finetuned: int = 200,
     seeds: Sequence[int] = (0, 1, 2),
+    refitted: int = 200,
     in_process: bool = False,
     tell: Tell = lambda what, done, total: None,
 ) -> Path:
@@ -58,8 +55,10 @@ def record(
             the coordinates of ``space.encode``, half near the data-free optimum of random budgets.
         finetuned: plans spread over cost and loss that are fine-tuned, too.
         seeds: of those fine-tunes.
+        refitted: plans of least loss within every budget of the config that are measured after the default repair, too,
+            beside those that are fine-tuned.
         in_process: without Ray; the results are the same.
-        tell: hears what was done: ``plans`` or ``finetuned``, how many chunks, of how many.
+        tell: hears what was done: ``plans``, ``finetuned`` or ``refitted``, how many chunks, of how many.
 
     Returns:
         The folder.
@@ -71,26 +70,47 @@ def record(
         raise ConfigError(f"there is no task {name!r}; it is one of {', '.join(config.tasks)}")
     if config.tasks[name].space.errors != "weight":
         raise ConfigError("a recording keeps the errors of weights: set space.errors=weight")
-    if (output / MANIFEST).exists():
-        raise RunError(f"{output} holds a finished recording: give another folder with --output")
+    if (output / MANIFEST).exists() and not (output / WORK).exists():
+        raise RunError(
+            f"{output} holds a finished recording: give another folder with --output, or --refit-only to add to it"
+        )
+    budgets = [Budget(**bounds) for bounds in config.budgets]
     config = config.model_copy(update={"budgets": [EVERYTHING.to_dict()]})
     with only_writer(output):
         work = output / WORK
         started = time.perf_counter()
         asked = {"plans": plans, "finetuned": finetuned, "seeds": list(seeds), "task": section_as_data(config, name)}
         _same(work / "asked.json", asked)
-        with limited_threads(config.run.threads):
-            prepared = prepare_task(config, name, work / "task")
-        space = prepared.task.space
-        rows = all_rows(space) if space.size <= plans else drawn_rows(space, plans)
-        jobs = _jobs("plans", [list(map(int, row)) for row in rows], CHUNK)
-        table = _measured(config, name, jobs, work, in_process, tell)
-        places = spread(table, finetuned)
-        tuned = [[int(place), [int(o) for o in rows[place]], seed] for place in places for seed in seeds]
-        tuned_table = _measured(config, name, _jobs("finetuned", tuned, TUNED_CHUNK), work, in_process, tell)
-        write_recording(config, name, output, prepared, rows, table, tuned_table, time.perf_counter() - started, asked)
-        shutil.rmtree(work)
+        if not (output / MANIFEST).exists():
+            _record(config, name, output, budgets, asked, in_process, tell, started)
+    refit_recording(output, config.run, budgets, refitted, in_process=in_process, tell=tell)
     return output
+
+
+def _record(
+    config: Config,
+    name: str,
+    output: Path,
+    budgets: Sequence[Budget],
+    asked: dict[str, Any],
+    in_process: bool,
+    tell: Tell,
+    started: float,
+) -> None:
+    """All but the refitted plans."""
+    work = output / WORK
+    with limited_threads(config.run.threads):
+        prepared = prepare_task(config, name, work / "task")
+    space = prepared.task.space
+    for budget in budgets:
+        budget.limits(space.dense_cost)
+    rows = all_rows(space) if space.size <= asked["plans"] else drawn_rows(space, asked["plans"])
+    jobs = _jobs("plans", [list(map(int, row)) for row in rows], CHUNK)
+    table = _measured(config, name, jobs, work, in_process, tell)
+    places = spread(table, asked["finetuned"])
+    tuned = [[int(place), [int(o) for o in rows[place]], seed] for place in places for seed in asked["seeds"]]
+    tuned_table = _measured(config, name, _jobs("finetuned", tuned, TUNED_CHUNK), work, in_process, tell)
+    write_recording(config, name, output, prepared, rows, table, tuned_table, time.perf_counter() - started, asked)
 
 
 def _same(path: Path, asked: dict[str, Any]) -> None:

@@ -14,11 +14,25 @@ import torch
 from rank_search import __version__
 from rank_search.arrays import IntArray
 from rank_search.files import storage_errors, write_atomically, write_json, write_tensors, write_text
-from rank_search.recorded.recording import DATASHEET, FINETUNED, FORMAT, MANIFEST, OPTION, PLANS, WEIGHTS, sha256
+from rank_search.recorded.recording import (
+    DATASHEET,
+    FINETUNED,
+    FORMAT,
+    MANIFEST,
+    OPTION,
+    PLANS,
+    REFITTED,
+    WEIGHTS,
+    Recording,
+    sha256,
+)
 from rank_search.run.config import Config
 from rank_search.run.datasheet import datasheet
 from rank_search.run.prepare import Prepared
 from rank_search.space import RankSpace
+
+WORK = "work"
+"""The folder of a recording that holds what is half done."""
 
 
 def section_as_data(config: Config, name: str) -> dict[str, Any]:
@@ -79,19 +93,65 @@ def write_recording(
             "last_session_seconds": round(seconds, 1),
             "workers": config.run.workers,
             "threads": config.run.threads,
-            "versions": {
-                "rank-search": __version__,
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
-            "machine": f"{platform.system()} {platform.machine()}",
+            "versions": _versions(),
+            "machine": _machine(),
             "asked": {key: asked[key] for key in ("plans", "finetuned", "seeds")},
         },
         "files": {file: sha256(output / file) for file in (PLANS, FINETUNED, WEIGHTS)},
     }
     write_text(output / DATASHEET, datasheet(manifest, plans, tuned))
     write_json(output / MANIFEST, manifest)
+
+
+def write_refitted(
+    recording: Recording, table: pd.DataFrame, repair: str, inputs: int, threads: int, asked: dict[str, Any]
+) -> None:
+    """Writes the table of refitted plans of a recording, and its manifest and datasheet anew.
+
+    Args:
+        recording: as it was read.
+        table: ``plan``, measures and ``seconds``: all rows.
+        repair, inputs: what they were measured after.
+        threads: of every measurement.
+        asked: which plans were asked for this time.
+    """
+    table = table.astype({c: np.int32 if c == "plan" else np.float32 for c in table.columns})
+    before = recording.manifest.get("refitted", {}).get("asked", [])
+    for earlier in (of for of in before if of["budgets"] == asked["budgets"]):
+        asked = {**asked, **{key: max(asked[key], earlier[key]) for key in ("near", "answers")}}
+    manifest = {
+        **recording.manifest,
+        "refitted": {
+            "repair": repair,
+            "inputs": inputs,
+            "plans": len(table),
+            "cpu_seconds": round(float(table["seconds"].sum()), 1),
+            "threads": threads,
+            "date": date.today().isoformat(),
+            "versions": _versions(),
+            "machine": _machine(),
+            "asked": [*(of for of in before if of["budgets"] != asked["budgets"]), asked],
+        },
+    }
+    folder = recording.folder
+    with storage_errors(folder):
+        write_table(folder / REFITTED, table)
+    manifest["files"] = {**recording.manifest["files"], REFITTED: sha256(folder / REFITTED)}
+    write_json(folder / MANIFEST, manifest)
+    write_text(folder / DATASHEET, datasheet(manifest, recording.plans, recording.finetuned, table))
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "rank-search": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"
 
 
 def _plain(space: RankSpace, layer: int, row: int) -> Any:

@@ -16,6 +16,7 @@ from rank_search.recorded import load_recorded, read_recording
 from rank_search.report.regret import read_regret, regret_report
 from rank_search.run.config import load_config
 from rank_search.run.regret import load_regret_config, run_regret
+from rank_search.run.regret.answers import answers_of
 from rank_search.run.regret.search_cell import evaluation_samples
 from rank_search.run.regret.yardstick import Yardstick
 from rank_search.searching import search
@@ -74,6 +75,7 @@ def test_regrets_are_those_of_the_incumbents_and_the_same_on_ray(recorded_folder
                 incumbents = [trial.incumbent for trial in found.trials]
                 loss = incumbents[min(count, len(incumbents)) - 1] or 0.0
             assert row[f"regret_{count}"] == pytest.approx(yardstick.regret(loss), abs=1e-9), (row, count)
+            assert task.recording.column("val_loss")[int(row[f"plan_{count}"])] == loss
         assert row["regret_20"] == pytest.approx(0, abs=1e-9) or row["searcher"] == "knapsack"  # 16 plans
 
 
@@ -81,11 +83,26 @@ def test_the_report_names_the_first_and_every_failure(recorded_folder: Path, tmp
     arms = ["random", {"name": "knapsack", "seeds": 1}, {"name": "batude", "options": {"epochs": 1, "lr": 1e9}}]
     config = load_regret_config(written(tmp_path / "c.yaml", recorded_folder, searchers=arms))
     frame = read_regret(run_regret(config, tmp_path / "run", in_process=True))
-    found = regret_report(frame, [read_recording(recorded_folder)])
+    found = regret_report(frame, {str(recorded_folder): read_recording(recorded_folder)})
     mean = frame.groupby("searcher")["regret_20"].mean()
     assert found.tables[0].columns[0].cells[0] in mean.index[mean == mean.min()]  # several may have found the best
     assert "First by mean regret after the work of 20 evaluations" in found.words[0]
-    assert {table.columns[0].header.strip() for table in found.tables[1:]} == {"proxy"}
+    assert [table.columns[0].header.strip() for table in found.tables] == ["searcher", "searcher", "proxy"]
+    assert sum("Kendall's tau between the mean ranks" in line for line in found.words) == 1
+
+
+def test_the_answers_of_a_benchmark_are_those_that_its_report_ranks(recorded_folder: Path, tmp_path: Path) -> None:
+    config = load_regret_config(written(tmp_path / "c.yaml", recorded_folder, evaluations=[1, 4, 100]))
+    folder = run_regret(config, tmp_path / "run", in_process=True)
+    frame = read_regret(folder)
+    assert answers_of(folder, recorded_folder) == sorted(set(frame["plan_4"]))
+    with pytest.raises(RunError, match="lacks a search on"):
+        answers_of(folder, tmp_path)
+    with pytest.raises(RunError, match="holds no benchmark of regret"):
+        answers_of(tmp_path, recorded_folder)
+    frame[[name for name in frame.columns if not name.startswith("plan_")]].to_csv(folder / "regret.csv", index=False)
+    with pytest.raises(RunError, match="lacks the answers"):
+        answers_of(folder, recorded_folder)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from rank_search.errors import RunError
 from rank_search.records.schema import REGRET_FILE
 
 NAMES = ("task", "budget", "searcher", "seed", "status", "reason")
-PREFIX, TEST_PREFIX = "regret_", "test_regret_"
+PREFIX, TEST_PREFIX, ANSWER = "regret_", "test_regret_", "plan_"
 
 
 def read_regret(folder: Path) -> pd.DataFrame:
-    """A row per search: :data:`NAMES`, ``regret_N`` and ``test_regret_N`` for every count N, and what was used.
+    """A row per search: :data:`NAMES`, ``plan_N``, ``regret_N`` and ``test_regret_N`` for every count N, what was used.
 
     Raises:
         RunError: if the file is missing or malformed.

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from rank_search.recorded import Recording
+from rank_search.records.schema import RANKED_AT
 from rank_search.report.measure import ABSENT
 from rank_search.report.regret.proxies import proxies
 from rank_search.report.regret.ranking import LEVEL, ranking
 from rank_search.report.regret.read import PREFIX, TEST_PREFIX, counts
+from rank_search.report.regret.refitted_ranks import RefittedRanks, refitted_ranks
 from rank_search.report.regret.summary import Regret, first, summaries
 from rank_search.report.tables.table import Column, Table
-
-RANKED_AT = 64
 
 
 @dataclass(frozen=True)
 class RegretReport:
     """Attributes:
-    tables: regrets, then the proxies of every recording.
+    tables: regrets; where a recording has refitted plans, ranks by both losses; the proxies of every recording.
     words: lines that say who is first and how sure that is, and what the tables mean.
     failures: a line per searcher that failed anywhere.
     """
@@ -32,18 +32,25 @@ class RegretReport:
     failures: tuple[str, ...]
 
 
-def regret_report(frame: pd.DataFrame, recordings: Iterable[Recording] = ()) -> RegretReport:
+def regret_report(frame: pd.DataFrame, recordings: Mapping[str, Recording] | None = None) -> RegretReport:
     """Sums a benchmark up.
 
     Args:
         frame: as ``read_regret`` gives it.
-        recordings: those that it ran on, for the proxies.
+        recordings: those that it ran on, by task: for the proxies and the refitted plans.
     """
     taken = counts(frame)
     by_count = {count: summaries(frame, f"{PREFIX}{count}") for count in taken}
     at = max((count for count in taken if count <= RANKED_AT), default=taken[0])
-    tables = [_regrets(frame, by_count, at), *(_proxies(recording) for recording in recordings)]
-    return RegretReport(tuple(tables), tuple(_words(frame, by_count[at], at)), tuple(_failures(frame)))
+    recordings = recordings or {}
+    refitted = refitted_ranks(frame, recordings, at)
+    tables = [
+        _regrets(frame, by_count, at),
+        *([] if refitted is None else [_refitted(refitted, at)]),
+        *(_proxies(recording) for recording in recordings.values()),
+    ]
+    words = [*_words(frame, by_count[at], at), *([] if refitted is None else [_refitted_words(refitted)])]
+    return RegretReport(tuple(tables), tuple(words), tuple(_failures(frame)))
 
 
 def _regrets(frame: pd.DataFrame, by_count: dict[int, dict[str, Regret]], at: int) -> Table:
@@ -73,6 +80,27 @@ def _regrets(frame: pd.DataFrame, by_count: dict[int, dict[str, Regret]], at: in
     )
     tasks = ", ".join(dict.fromkeys(map(str, frame["task"])))
     return Table(f"normalised regret: {tasks}", columns, tuple("" for _ in names))
+
+
+def _refitted(found: RefittedRanks, at: int) -> Table:
+    names = [*found.refitted, *(name for name in found.answers if name not in found.refitted)]
+    columns = (
+        Column("searcher\n", tuple(names), numeric=False),
+        Column("mean rank,\nrecalibrated", tuple(_rank(found.recalibrated.get(name)) for name in names)),
+        Column("mean rank,\nrefitted", tuple(_rank(found.refitted.get(name)) for name in names)),
+        Column("answers\nrefitted", tuple("{} of {}".format(*found.answers[name]) for name in names)),
+    )
+    title = f"ranks by the validation loss of the same answers at {at}: {found.blocks} tasks x budgets"
+    return Table(title, columns, tuple("" for _ in names))
+
+
+def _refitted_words(found: RefittedRanks) -> str:
+    known, given = map(sum, zip(*found.answers.values(), strict=True))
+    return (
+        f"Kendall's tau between the mean ranks by recalibrated and by refitted loss: {_correlation(found.tau)} over "
+        f"{len(found.refitted)} searchers; {known} of {given} answers were refitted, the others are in neither rank. A "
+        "searcher without a refitted answer in every block is not ranked."
+    )
 
 
 def _proxies(recording: Recording) -> Table:

@@ -50,8 +50,9 @@ class _Found(Exception):
 
 
 def search_cell(cell: Cell) -> list[dict[str, Any]]:
-    """A row per seed: names, ``regret_N`` and ``test_regret_N`` after the work of N evaluations (None before the first
-    plan), what was used, and the reason of a search that failed."""
+    """A row per seed: names, ``plan_N`` (the place of the answer in the recording), ``regret_N`` and ``test_regret_N``
+    after the work of N evaluations (None before the first plan), what was used, and the reason of a search that failed.
+    """
     task = _loaded(cell.task).under(Budget(**cell.bounds))
     assert isinstance(task, RecordedTask)
     yardstick = Yardstick.of(task)
@@ -92,6 +93,7 @@ def _row(cell: Cell, task: RecordedTask, yardstick: Yardstick, seed: int) -> dic
     for count in cell.evaluations:
         found = after(trials, count, each)
         capped = cell.arm.evaluations is not None and count > cell.arm.evaluations and ended != "done"
+        columns[f"plan_{count}"] = None if found is None or capped else place_of(task, found.plan)
         for kind in ("regret", "test_regret"):
             columns[f"{kind}_{count}"] = None if found is None or capped else _regret(kind, task, yardstick, found)
     return {
