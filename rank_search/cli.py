@@ -141,8 +141,8 @@ def search(
     budget: Annotated[
         list[str] | None,
         typer.Option(
-            help="Such as macs=0.3, params=0.4,macs=0.5 or latency_ms=0.35ms; macs=0.5 unless told. May be repeated, or "
-            "a range: macs=0.2:0.8:0.1."
+            help="Such as macs=0.3, params=0.4,macs=0.5 or latency_ms=0.35ms; macs=0.5 unless told. May be repeated, "
+            "or a range: macs=0.2:0.8:0.1."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the search and the fine-tune.")] = 0,
@@ -173,9 +173,7 @@ def search(
         raise typer.Exit(exit_code(interruption)) from None
     if others:
         _report(output, console)
-        said = (
-            f'each network has a folder in {output}; load one with rank_search.load("{output}/{budgets[0]}", factory)'
-        )
+        said = f'load one of the networks with rank_search.load("{output}/cells/{row["cell"]}", factory)'
         console.print(said, highlight=False, markup=False, soft_wrap=True)
         return
     measure = row["measure"]

@@ -99,8 +99,8 @@ class TargetConfig(Section):
     """Where the network will run: what ``latency_ms`` is the time of, and which ranks suit.
 
     ``engine`` by name or as ``{name: {option: value}}``, ``batch`` samples a run on ``threads`` cores. ``align: auto``
-    leaves out ranks that do not fill the machine's registers where larger ones that do take no longer; a number aligns
-    to so many channels, ``none`` leaves all.
+    leaves out options that are slower than the dense layer, and ranks that do not fill the machine's registers where
+    larger ones that do take no longer; a number aligns to so many channels, ``none`` leaves all.
     """
 
     engine: str | dict[str, dict[str, Any] | None] = "eager"

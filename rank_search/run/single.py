@@ -80,8 +80,7 @@ def run_several(
     """The same under several budgets, in one space: a curve of what is kept against what it costs.
 
     Args:
-        budgets: each once; with more than one, every network has a folder of its own in ``output``, named by its
-            budget, and ``results.csv`` beside them holds the rows.
+        budgets: each once; with more than one, ``output`` is a run folder as a bench leaves it, with a cell for each.
         config, task, searcher, seed, output, resume, workers, parallel: as in :func:`run_single`.
 
     Returns:
@@ -159,12 +158,11 @@ def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[
         if len(failed) == len(rows):
             raise OperationError(failed[0])
         with storage_errors(output):
-            for cell, row in zip(cells, rows, strict=True):
-                place = output if len(cells) == 1 else output / str(cell.budget)
-                if row["status"] == "done":
-                    _move(folder.cell(cell), place)
-            if len(cells) > 1:
-                write_results(output, rows)
+            if len(cells) == 1:
+                _move(folder.cell(cells[0]), output, CHECKPOINT_FILE)
+            else:
+                write_results(folder.path, rows)
+                _move(folder.path, output)
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -175,11 +173,10 @@ def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[
     return rows
 
 
-def _move(cell: Path, place: Path) -> None:
-    """Puts a finished cell's files where they belong, but for the search's checkpoint."""
-    place.mkdir(exist_ok=True)
-    for path in cell.iterdir():
-        if path.name != CHECKPOINT_FILE:
+def _move(source: Path, place: Path, but: str = "") -> None:
+    """Puts everything in a folder where it belongs, but for one file."""
+    for path in source.iterdir():
+        if path.name != but:
             path.rename(place / path.name)
 
 
@@ -235,8 +232,8 @@ def _spelled_out(text: str) -> list[str]:
     if not ranges:
         return [text]
     wrong = BudgetError(
-        f"--budget {text!r}: a range is first:last:step, at most one in a budget, e.g. macs=0.2:0.8:0.1, and of at most "
-        f"{MOST_BUDGETS} budgets"
+        f"--budget {text!r}: a range is first:last:step, such as macs=0.2:0.8:0.1; one in a budget, of at most "
+        f"{MOST_BUDGETS} steps"
     )
     try:
         first, last, step = (Decimal(value) for value in ranges[0])

@@ -110,8 +110,9 @@ class RankSpace:
             moments: from :func:`patch_moments`; errors are then those of the layers' outputs that remain after the
                 last factor is refitted, while every form still decomposes the weight itself. A layer that it lacks
                 keeps the weight's own error.
-            align: leaves out options with ranks that do not fill the machine's width (or so many channels) where larger
-                ones that do take no longer; needs a time among the metrics (``rank_search.Latency``).
+            align: leaves out options that take longer than the dense layer, and those with ranks that do not fill the
+                machine's width (or so many channels) where larger ones that do take no longer; needs a time among the
+                metrics (``rank_search.Latency``).
 
         Raises:
             UnknownNameError, LayerSelectionError, WeightsError, CovarianceError, InvalidInputError: see their messages.

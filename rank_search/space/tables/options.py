@@ -82,16 +82,16 @@ class LayerOptions:
         return self._keep(np.unique(np.concatenate(kept)))
 
     def aligned(self, width: int, column: int) -> LayerOptions:
-        """The table without options off a machine's width that pay nothing for it.
+        """The table without options that a machine does not like.
 
-        An option with a rank that is no multiple of ``width`` goes if one of its form whose ranks all are, and none of
-        them smaller, costs no more.
+        An option that takes longer than the dense layer goes, and one with a rank that is no multiple of ``width`` if
+        another of its form, whose ranks all are and none of them smaller, takes no longer.
 
         Args:
             width: channels that the machine handles at once.
             column: of ``costs``, whose time it is.
         """
-        kept = np.ones(len(self), dtype=np.bool_)
+        kept: NDArray[np.bool_] = self.costs[:, column] <= self.costs[0, column]
         for position, form in enumerate(self.forms):
             rows = np.flatnonzero(self.form == position)
             ranks, times = self.ranks_of(position), self.costs[rows, column]
@@ -99,7 +99,7 @@ class LayerOptions:
             fits = (ranks[:, bound] % width == 0).all(1)
             for place in np.flatnonzero(~fits):
                 better = fits & (ranks >= ranks[place]).all(1) & (times <= times[place])
-                kept[rows[place]] = not better.any()
+                kept[rows[place]] &= not better.any()
         return self._keep(np.flatnonzero(kept).astype(np.int64))
 
     def at_most(self, limit: int) -> LayerOptions:
