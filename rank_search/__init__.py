@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rank_search.deploy.export import Exported, export
     from rank_search.errors import (
         BudgetError,
         CovarianceError,
@@ -101,6 +102,7 @@ if not (_HERE / "baselines").exists() and all((_HERE.parent / file).exists() for
     __path__.append(str(_HERE.parent))
 
 _HOME = {
+    "rank_search.deploy.export": ["Exported", "export"],
     "rank_search.errors": [
         "BudgetError",
         "CovarianceError",
@@ -213,6 +215,7 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Evaluator",
+    "Exported",
     "FactorShape",
     "Fidelity",
     "ImageData",
@@ -258,6 +261,7 @@ __all__ = [
     "call",
     "compress",
     "evaluated",
+    "export",
     "input_covariances",
     "patch_moments",
     "load",

@@ -212,9 +212,8 @@ def _as_saved(state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Gives a network's parameters and buffers the floating-point dtypes of saved ones."""
     for key, value in state.items():
         saved = tensors.get(key)
-        if isinstance(value, Tensor) and saved is not None and value.dtype != saved.dtype:
-            if value.is_floating_point() and saved.is_floating_point():
-                value.data = value.data.to(saved.dtype)
+        if saved is not None and isinstance(value, Tensor) and value.is_floating_point() and saved.is_floating_point():
+            value.data = value.data.to(saved.dtype)
 
 
 def _check_inside(model: nn.Module, plan: RankPlan) -> None:
