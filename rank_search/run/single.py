@@ -11,12 +11,13 @@ import yaml
 from rank_search.errors import BudgetError, ConfigError, OperationError, RunError
 from rank_search.files import storage_errors
 from rank_search.plugins import nearest
-from rank_search.records.schema import CHECKPOINT_FILE
+from rank_search.records.schema import CHECKPOINT_FILE, CONFIG_FILE
 from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import contents, only_writer
+from rank_search.run.prepare import DENSE_WEIGHTS
 from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
@@ -37,7 +38,7 @@ def run_single(
     workers: int | None = None,
     parallel: int | None = None,
 ) -> dict[str, Any]:
-    """Searches, fine-tunes, and leaves the compressed network in ``output``.
+    """Searches, fine-tunes, and leaves the compressed network in ``output``, with its config and the dense weights.
 
     Args:
         config: where the task, its limits and options come from; an arm of the config may be named by its label.
@@ -122,6 +123,8 @@ def _run(config: Config, cell: Cell, output: Path, resume: bool) -> dict[str, An
         if row["status"] != "done":
             raise OperationError(row["reason"])
         with storage_errors(output):
+            for path in (folder.path / CONFIG_FILE, folder.task(cell.task) / DENSE_WEIGHTS):
+                path.rename(output / path.name)  # what an export needs beside the network
             for path in folder.cell(cell).iterdir():
                 if path.name != CHECKPOINT_FILE:
                     path.rename(output / path.name)

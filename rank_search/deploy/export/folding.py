@@ -50,8 +50,7 @@ def fold_batch_norm(network: nn.Module, inputs: Nest) -> tuple[nn.Module, Foldin
         with evaluating(folded):
             nodes = list(_traced(folded, inputs).nodes)
     except Exception as error:  # data-dependent control flow, anything that symbols cannot be
-        reason = f"the network cannot be traced: {told(error)}"
-        return folded, Folding(left=dict.fromkeys(norms, reason))
+        return folded, Folding(left=dict.fromkeys(norms, f"the network cannot be traced: {told(error)}"))
     modules = dict(folded.named_modules())
     found = Folding()
     for name, norm in norms.items():

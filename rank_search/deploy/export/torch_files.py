@@ -27,13 +27,18 @@ class TorchFile(Format):
 
     engine: ClassVar[str] = "eager"
 
+    def __init__(self) -> None:
+        self._read: dict[Path, Callable[..., Any]] = {}
+
     @abstractmethod
     def function(self, path: Path, network: nn.Module) -> Callable[..., Any]:
         """What the file holds, to be called as the network is."""
 
     def runner(self, path: Path, network: nn.Module, inputs: Nest, engine: Engine) -> Runner:
         try:
-            runner = TorchRunner(self.function(path, network), inputs, engine.threads)
+            if path not in self._read:
+                self._read[path] = self.function(path, network)
+            runner = TorchRunner(self._read[path], inputs, engine.threads)
             runner.run()
         except Exception as error:
             raise EngineError(f"torch cannot run the exported {self.name} file: {told(error)}") from error
