@@ -94,9 +94,9 @@ def main() -> None:
     print()
     print_table(["network", "engine", "folded", "ms before", "ms after", "after / before"], folding)
     print(
-        f"One image, {exported.engine['engine']}, {exported.engine['device']}; process CPU time, the networks of a budget "
-        f"in turn: compare ratios. Refitted, not fine-tuned. Accuracy on {len(data.validation)} validation images, "
-        "run by the engine from the exported file. `differs`: of the largest logit."
+        f"One image, {exported.engine['engine']}, {exported.engine['device']}; process CPU time, the networks of a "
+        f"budget in turn: compare ratios. Refitted, not fine-tuned. Accuracy on {len(data.validation)} validation "
+        "images, run by the engine from the exported file. `differs`: of the largest logit."
     )
 
 

@@ -107,7 +107,7 @@ def export(
             table.folding[COMPRESSED],
             table.kind,
             table.variants(),
-            _costs(bare, given[0]),
+            _costs(bare, given[0], dynamic_batch),
             plan.to_dict(),
             sums_of(place),
             dict(facts or {}),
@@ -191,12 +191,18 @@ def _plain(outputs: Nest) -> bool:
         return False
 
 
-def _costs(networks: Mapping[str, nn.Module], inputs: Nest) -> dict[str, dict[str, int]]:
-    """Parameters, MACs and bytes, counted on the networks."""
-    return {
-        metric.name: {name: int(metric.measure(model, samples(inputs, 1))) for name, model in networks.items()}
-        for metric in make_metrics(["bytes"])
-    }
+def _costs(networks: Mapping[str, nn.Module], inputs: Nest, dynamic: bool) -> dict[str, dict[str, int]]:
+    """Parameters, MACs and bytes of a sample, counted on the networks; of a fixed batch what can be counted so."""
+    found = {}
+    for metric in make_metrics(["bytes"]):
+        try:
+            cost = {name: int(metric.measure(model, samples(inputs, 1))) for name, model in networks.items()}
+        except InvalidInputError:
+            if dynamic:
+                raise
+        else:
+            found[metric.name] = cost
+    return found
 
 
 @contextmanager
@@ -213,8 +219,8 @@ def _appearing(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
-        yield place
         with storage_errors(folder):
+            yield place
             place.chmod(0o755)
             place.rename(folder)
     finally:

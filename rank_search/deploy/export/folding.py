@@ -15,6 +15,7 @@ from rank_search.copying import copy_network
 from rank_search.errors import told
 from rank_search.nests import Nest
 from rank_search.running import evaluating
+from rank_search.space.forms.low_rank import LowRank
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -59,6 +60,8 @@ def fold_batch_norm(network: nn.Module, inputs: Nest) -> tuple[nn.Module, Foldin
             found.left[name] = before
             continue
         layer = str(before.target)
+        if isinstance(modules[layer], LowRank):
+            layer = f"{layer}.{len(modules[layer]) - 1}"  # the last factor
         reason = _why_not(modules[layer], norm, before)
         if reason is not None:
             found.left[name] = reason
@@ -70,9 +73,16 @@ def fold_batch_norm(network: nn.Module, inputs: Nest) -> tuple[nn.Module, Foldin
     return folded, found
 
 
+class _Tracer(fx.Tracer):
+    """Factorised layers are single calls, as the layers were that they replace."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LowRank) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _traced(network: nn.Module, inputs: Nest) -> fx.Graph:
     """The network's graph, with the shape of every value."""
-    graph = fx.symbolic_trace(network)
+    graph = fx.GraphModule(network, _Tracer().trace(network))
     if isinstance(inputs, Mapping):
         names = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
         given = tuple(inputs[name] for name in names if name in inputs)
