@@ -123,11 +123,11 @@ def _run(config: Config, cell: Cell, output: Path, resume: bool) -> dict[str, An
         if row["status"] != "done":
             raise OperationError(row["reason"])
         with storage_errors(output):
-            for path in (folder.path / CONFIG_FILE, folder.task(cell.task) / DENSE_WEIGHTS):
-                path.rename(output / path.name)  # what an export needs beside the network
             for path in folder.cell(cell).iterdir():
                 if path.name != CHECKPOINT_FILE:
                     path.rename(output / path.name)
+            for path in (folder.task(cell.task) / DENSE_WEIGHTS, folder.path / CONFIG_FILE):
+                path.rename(output / path.name)  # what an export needs beside the network
     except KeyboardInterrupt:
         raise
     except BaseException:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rank_search
 from rank_search.deploy.export import Exported
-from rank_search.deploy.export.formats import FORMATS
+from rank_search.deploy.export.formats import FORMATS, make_format
 from rank_search.space import RankPlan, plan_of
 from rank_search.space.forms.decomposition import decompositions
 
@@ -109,6 +109,15 @@ def test_what_the_card_says_is_so(name: str, exports: dict[str, Exported], dense
 def test_files_hold_no_path_of_the_machine(name: str, exports: dict[str, Exported]) -> None:
     content = (exports[name].folder / FORMATS[name].file).read_bytes()
     assert not re.search(rb"every_form\.py|low_rank\.py", content)
+
+
+def test_openvino_runs_the_same_file(exports: dict[str, Exported], small: nn.Module) -> None:
+    pytest.importorskip("openvino")
+    form = make_format("onnx")
+    engine, inputs = form.make_engine("openvino"), torch.randn(3, *SHAPE)
+    found = form.runner(exports["onnx"].folder / form.file, small, inputs, engine).run()
+    with torch.no_grad():
+        assert torch.allclose(found, small(inputs), rtol=1e-4, atol=1e-5)
 
 
 def test_int8_stands_beside_and_is_smaller(exports: dict[str, Exported]) -> None:
