@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rank_search.deploy.engines import Engine, Runner, make_engine, time_in_turn
+    from rank_search.deploy.export import Exported, export
     from rank_search.deploy.latency import Latency, calibrated, refined, whole_times
     from rank_search.errors import (
         BudgetError,
@@ -106,6 +107,7 @@ if not (_HERE / "baselines").exists() and all((_HERE.parent / file).exists() for
 _HOME = {
     "rank_search.deploy.engines": ["Engine", "Runner", "make_engine", "time_in_turn"],
     "rank_search.deploy.latency": ["Latency", "calibrated", "refined", "whole_times"],
+    "rank_search.deploy.export": ["Exported", "export"],
     "rank_search.errors": [
         "BudgetError",
         "CovarianceError",
@@ -222,6 +224,7 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "Evaluator",
+    "Exported",
     "FactorShape",
     "Fidelity",
     "ImageData",
@@ -270,6 +273,7 @@ __all__ = [
     "call",
     "compress",
     "evaluated",
+    "export",
     "input_covariances",
     "patch_moments",
     "load",

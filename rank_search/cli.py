@@ -310,6 +310,28 @@ def _report_regret(folder: Path, console: Console) -> None:
 
 
 @app.command()
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="What search --output wrote, or RUN/cells/CELL of a bench.")
+    ],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="onnx, pt2, torchscript or safetensors.")] = "onnx",
+    output: Annotated[Path | None, typer.Option(help="A new folder; FOLDER/FORMAT unless told.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="An int8 model, too (ONNX Runtime).")] = False,
+    engine: Annotated[str | None, typer.Option(help="What runs and times it; the format's own unless told.")] = None,
+    batch: Annotated[int, typer.Option(help="Inputs of the call that is timed.", min=1)] = 1,
+    fixed_batch: Annotated[bool, typer.Option("--fixed-batch", help="The file takes that batch alone.")] = False,
+) -> None:
+    """Export a search's network to files that run without rank-search: checked, timed, with a model card."""
+    from rank_search.files import read_json
+    from rank_search.records.schema import RESULT_FILE
+    from rank_search.report.render.export_table import print_export
+    from rank_search.run.export_result import export_result
+
+    exported = export_result(folder, to, output, int8, engine, batch, fixed_batch)
+    print_export(exported, read_json(folder / RESULT_FILE)["unit"], _console())
+
+
+@app.command()
 def record(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option(help="Folder of the recording; one that was interrupted goes on.")],

@@ -15,12 +15,13 @@ from rank_search.errors import BudgetError, ConfigError, OperationError, RunErro
 from rank_search.files import read_json, storage_errors
 from rank_search.plugins import nearest
 from rank_search.records.results import write_results
-from rank_search.records.schema import CHECKPOINT_FILE, RESULT_FILE
+from rank_search.records.schema import CHECKPOINT_FILE, CONFIG_FILE, RESULT_FILE
 from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import contents, only_writer
+from rank_search.run.prepare import DENSE_WEIGHTS
 from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
@@ -42,7 +43,7 @@ def run_single(
     workers: int | None = None,
     parallel: int | None = None,
 ) -> dict[str, Any]:
-    """Searches, fine-tunes, and leaves the compressed network in ``output``.
+    """Searches, fine-tunes, and leaves the compressed network in ``output``, with its config and the dense weights.
 
     Args:
         config: where the task, its limits and options come from; an arm of the config may be named by its label.
@@ -160,6 +161,8 @@ def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[
         with storage_errors(output):
             if len(cells) == 1:
                 _move(folder.cell(cells[0]), output, CHECKPOINT_FILE)
+                for path in (folder.task(cells[0].task) / DENSE_WEIGHTS, folder.path / CONFIG_FILE):
+                    path.rename(output / path.name)  # what an export needs beside the network
             else:
                 write_results(folder.path, rows)
                 _move(folder.path, output)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from rank_search.copying import copy_network
@@ -19,6 +21,7 @@ from rank_search.space.layers.layer_weight import LayerWeight
 from rank_search.space.layers.trace import DEPTHWISE, unreplaceable
 from rank_search.space.plan import DENSE, Choice, RankPlan
 from rank_search.space.tables.options import why_not_offered
+from rank_search.wrappers import own_names
 
 PLAN_FILE, WEIGHTS_FILE = "plan.json", "model.safetensors"
 
@@ -113,17 +116,30 @@ def plan_of(model: nn.Module) -> RankPlan:
     return RankPlan({name: module.choice for name, module in model.named_modules() if isinstance(module, LowRank)})
 
 
-def save(compressed: nn.Module, folder: str | Path) -> Path:
+def save(compressed: nn.Module, folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> Path:
     """Writes ``plan.json`` and ``model.safetensors`` (the plan again in its header); each appears whole or not at all.
+
+    A network in ``nn.DataParallel``, ``DistributedDataParallel`` or ``torch.compile`` is saved as it is without them.
+
+    Args:
+        compressed: dense or compressed.
+        folder: made if need be.
+        factory: what :func:`load` will be given; with it a network that could not be loaded is refused here already.
 
     Raises:
         StorageError: if the folder cannot be written.
+        PlanError, WeightsError: if the factory's network is another one; nothing is written then.
         WeightsError: if the network has state that a file of tensors cannot hold; nothing is written then.
     """
     folder = Path(folder)
     check_saveable(compressed)
-    plan = plan_of(compressed)
-    write_tensors(folder / WEIGHTS_FILE, compressed.state_dict(), {"plan": plan.to_json()})
+    found, state = plan_of(compressed), compressed.state_dict()
+    plan = RankPlan({own: found[name] for name, own in own_names(compressed, found).items()})
+    tensors = {own: state[name] for name, own in own_names(compressed, state).items()}
+    if factory is not None:
+        _check_factory(factory, "save")
+        _rebuilt(factory(), plan, tensors, type(compressed).__name__)
+    write_tensors(folder / WEIGHTS_FILE, tensors, {"plan": plan.to_json()})
     write_text(folder / PLAN_FILE, plan.to_json())
     return folder
 
@@ -134,6 +150,11 @@ def check_saveable(model: nn.Module) -> None:
     Raises:
         WeightsError: naming it.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise WeightsError(
+            f"{type(model).__name__} cannot be saved: TorchScript has lost its layers' plan; save the network that it "
+            "was made of, or keep it with torch.jit.save"
+        )
     for key, value in model.state_dict().items():
         reason = why_not_stored(value)
         if reason is not None:
@@ -146,14 +167,13 @@ def check_saveable(model: nn.Module) -> None:
 def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
     """Rebuilds a saved network from its folder and a function that returns the dense architecture (any weights).
 
+    The network has the dtypes that were saved, whatever those of the function's network are.
+
     Raises:
         InvalidInputError: if a file is missing or broken; PlanError if the plan is another model's; WeightsError if
             the tensors do not fit.
     """
-    if isinstance(factory, nn.Module) or not callable(factory):
-        raise PlanError(
-            f"load needs a function that returns the model, not a {type(factory).__name__}: use lambda: ..."
-        )
+    _check_factory(factory, "load")
     folder = Path(folder)
     plan = RankPlan.from_json(read_json(folder / PLAN_FILE))
     tensors, header = read_tensors(folder / WEIGHTS_FILE)
@@ -161,13 +181,56 @@ def load(folder: str | Path, factory: Callable[[], nn.Module]) -> nn.Module:
         raise WeightsError(f"{folder / WEIGHTS_FILE} carries no plan: it was not written by rank_search.save")
     if RankPlan.from_json(header["plan"]) != plan:  # a save over an older one was cut off between its two files
         raise PlanError(f"{folder / PLAN_FILE} is not the plan of {folder / WEIGHTS_FILE}: save the network again")
-    model = replace_layers(factory(), plan, uninitialised)
+    return _rebuilt(factory(), plan, tensors, folder / WEIGHTS_FILE)
+
+
+def _check_factory(factory: Callable[[], nn.Module], what: str) -> None:
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise PlanError(
+            f"{what} needs a function that returns the model, not a {type(factory).__name__}: use lambda: ..."
+        )
+
+
+def _rebuilt(dense: nn.Module, plan: RankPlan, tensors: Mapping[str, Tensor], where: object) -> nn.Module:
+    """The network of a plan and its tensors, in eval mode, of the tensors' dtypes."""
+    _check_inside(dense, plan)
+    layers = {own: name for name, own in own_names(dense, dict(dense.named_modules())).items()}
+    model = replace_layers(dense, RankPlan({layers.get(k, k): choice for k, choice in plan.items()}), uninitialised)
     try:
+        state = model.state_dict(keep_vars=True)
+        names = {own: name for name, own in own_names(model, state).items()}
+        tensors = {names.get(key, key): value for key, value in tensors.items()}
+        _as_saved(state, tensors)
         model.load_state_dict(tensors)
     except Exception as error:  # a module's own loading may raise anything
         reason = " ".join(str(error).split())
-        raise WeightsError(f"{folder / WEIGHTS_FILE} does not fit this model and its plan: {reason}") from None
+        raise WeightsError(f"{where} does not fit this model and its plan: {reason}") from None
     return model.eval()
+
+
+def _as_saved(state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Gives a network's parameters and buffers the floating-point dtypes of saved ones."""
+    for key, value in state.items():
+        saved = tensors.get(key)
+        if saved is not None and isinstance(value, Tensor) and value.is_floating_point() and saved.is_floating_point():
+            value.data = value.data.to(saved.dtype)
+
+
+def _check_inside(model: nn.Module, plan: RankPlan) -> None:
+    """Says so if the plan is of a network that held this one.
+
+    Raises:
+        PlanError
+    """
+    names, prefixes = dict(model.named_modules()), {name.partition(".")[0] for name in plan}
+    if len(prefixes) != 1 or prefixes <= {*names}:
+        return
+    (prefix,) = prefixes
+    if all("." in name and name.removeprefix(f"{prefix}.") in names for name in plan):
+        raise PlanError(
+            f"the network was saved inside of another module, which calls it {prefix!r}: give a function that "
+            f"returns that module, or save its .{prefix} alone"
+        )
 
 
 def _layer(model: nn.Module, name: str) -> nn.Module:

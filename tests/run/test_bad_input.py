@@ -221,6 +221,8 @@ def test_search_saves_a_network_that_loads_or_leaves_nothing(
     assert "kept 0.3" in out
     assert re.search(r"dense [\d.]+%, cut [\d.]+%, recalibrated [\d.]+%, refitted [\d.]+%, fine-tuned [\d.]+%", out)
     assert {path.name for path in (tmp_path / "net").iterdir()} == {
+        "config.yaml",
+        "dense.safetensors",
         "plan.json",
         "model.safetensors",
         "result.json",

@@ -119,7 +119,15 @@ def test_a_search_holds_its_folder_from_the_start_and_follows_a_link(
     (tmp_path / "real").mkdir()
     folder.symlink_to(tmp_path / "real")
     run_single(config, None, "knapsack", "macs=0.5", 0, folder)
-    written = {"plan.json", "model.safetensors", "result.json", "stages.json", "steps.csv"}
+    written = {
+        "config.yaml",
+        "dense.safetensors",
+        "plan.json",
+        "model.safetensors",
+        "result.json",
+        "stages.json",
+        "steps.csv",
+    }
     assert {path.name for path in folder.iterdir()} == written
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "net", "real"}
     with pytest.raises(RunError, match="is not empty"):

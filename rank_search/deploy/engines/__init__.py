@@ -1,4 +1,4 @@
-"""Engines that people deploy with: each prepares a network, runs it, times it. Group ``rank_search.engines``."""
+"""Engines that people deploy with: each prepares, runs and times a network. Plug-ins: ``rank_search.engines``."""
 
 from rank_search.deploy.engines.choose import EngineSpec, engines, make_engine
 from rank_search.deploy.engines.engine import Engine, Runner

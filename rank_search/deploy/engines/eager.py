@@ -42,7 +42,7 @@ class Eager(Engine):
         if self._channels_last:
             network = network.to(memory_format=torch.channels_last)
         try:
-            runner = _TorchRunner(self._function(network), given, self.threads)
+            runner = TorchRunner(self._function(network), given, self.threads)
             runner.run()
         except Exception as error:
             raise EngineError(f"the engine {self.name} cannot run {type(model).__name__}: {told(error)}") from error
@@ -92,14 +92,22 @@ class Compiled(Eager):
         return {**super().options(), "mode": self._mode}
 
 
-class _TorchRunner(Runner):
+class TorchRunner(Runner):
+    """A function of torch's with its inputs.
+
+    Args:
+        function: called as networks are.
+        inputs: a nest on the function's device.
+        threads: that one run uses.
+    """
+
     def __init__(self, function: Any, inputs: Nest, threads: int) -> None:
         self._function, self._inputs, self._threads = function, inputs, threads
         self._cuda = next((tensor.device for tensor in leaves(inputs) if tensor.is_cuda), None)
 
     def run(self) -> Nest:
         with torch.inference_mode(), _threads(self._threads):
-            return mapped(call(self._function, self._inputs), lambda tensor: tensor.float().cpu())
+            return mapped(call(self._function, self._inputs), _readable)
 
     def call(self) -> None:
         call(self._function, self._inputs)
@@ -122,6 +130,11 @@ class _TorchRunner(Runner):
         for _ in range(calls):
             self.call()
         return time.perf_counter() - started
+
+
+def _readable(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU; what NumPy has no name for in single precision."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu()
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rank_search.errors import EngineError, told
+from rank_search.errors import EngineError
 from rank_search.nests import Nest
 from rank_search.running import evaluating
 
@@ -80,41 +80,59 @@ def export_onnx(
     """
     needed("onnx", what)
     needed("onnxscript", what)
-    args: tuple[Any, ...] = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-    kwargs = dict(inputs) if isinstance(inputs, Mapping) else None
-    dynamic: Any = None
-    if dynamic_batch:
-        batch = torch.export.Dim("batch")
-        dynamic = {k: {0: batch} for k in kwargs} if kwargs is not None else tuple({0: batch} for _ in args)
+    args, kwargs, shapes = as_called(inputs)
     try:
         with evaluating(model), _quiet():
             program = torch.onnx.export(
                 model,
-                () if kwargs is not None else args,
+                args,
                 kwargs=kwargs,
                 dynamo=True,
                 verbose=False,
-                dynamic_shapes=dynamic,
+                dynamic_shapes=shapes if dynamic_batch else None,
             )
             assert program is not None
             content = bytes(program.model_proto.SerializeToString())
     except Exception as error:
-        raise EngineError(f"{type(model).__name__} cannot be exported to ONNX: {_why(error)}") from error
+        raise EngineError(f"{type(model).__name__} cannot be exported to ONNX: {why_not_exported(error)}") from error
     if path is not None:
         path.write_bytes(content)
     return content
 
 
-def _why(error: BaseException) -> str:
-    """The operator that the exporter stopped at, else what it said."""
+def as_called(inputs: Nest) -> tuple[tuple[Any, ...], dict[str, Any] | None, Any]:
+    """Inputs as exporters take them: by position, by name, and which extents are free if the batch is.
+
+    Args:
+        inputs: a nest of ``[N, ...]``; a mapping is given by name.
+    """
+    batch = torch.export.Dim("batch")
+
+    def free(nest: Nest) -> Any:
+        if isinstance(nest, Tensor):
+            return {0: batch}
+        if isinstance(nest, Mapping):
+            return {key: free(value) for key, value in nest.items()}
+        return type(nest)(map(free, nest)) if type(nest) in (tuple, list) else tuple(map(free, nest))
+
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs), free(dict(inputs))
+    args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    return args, None, free(args)
+
+
+def why_not_exported(error: BaseException) -> str:
+    """The operator that an exporter stopped at, else the first line of what it said."""
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
     for cause in causes:
         found = OPERATOR.search(str(cause))
         if found:
-            return f"the operator {next(filter(None, found.groups()))} has no ONNX equal"
-    return told(causes[-1])
+            return f"the operator {next(filter(None, found.groups()))} has no equal there"
+    last = causes[-1]
+    said = next((line.strip() for line in str(last).splitlines() if line.strip()), "")
+    return f"{type(last).__name__}: {said}" if said else type(last).__name__
 
 
 @contextmanager
