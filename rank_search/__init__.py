@@ -150,7 +150,6 @@ _HOME = {
         "Trial",
         "Workers",
         "evaluated",
-        "make_engine",
         "make_searcher",
         "register_searcher",
         "run_search",

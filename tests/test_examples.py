@@ -87,7 +87,7 @@ def test_the_promises_are_of_examples_that_exist_and_each_says_how_to_run_it() -
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What an example registers is gone after the test."""
-    monkeypatch.setattr(metric, "_seen", set())
+    monkeypatch.setattr(metric, "_seen", {})
     yield
     for registry, name in ((searchers, "mutation"), (decompositions, "output_blocks"), (metric.metrics, "energy")):
         registry.unregister(name)
