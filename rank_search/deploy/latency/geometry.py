@@ -38,11 +38,9 @@ class Geometry:
                 shapes.append((*first, layer.in_channels))
         return cls(_without_values(module), tuple(shapes))
 
-    def key(self, shape: tuple[int, ...], form: str = "dense", ranks: tuple[int, ...] = ()) -> str:
-        """A text that is the same for what takes the same time."""
-        extents = "x".join(map(str, shape))
-        choice = form if not ranks else f"{form} {','.join(map(str, ranks))}"
-        return f"{self.module!r} on {extents}: {choice}"
+    def key(self, shape: tuple[int, ...], form: str = "dense") -> str:
+        """A text that is the same for layers that take the same time in a form."""
+        return f"{self.module!r} on {'x'.join(map(str, shape))}: {form}"
 
 
 def filled(module: nn.Module, generator: torch.Generator) -> nn.Sequential:

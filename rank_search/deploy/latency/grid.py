@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -22,7 +22,7 @@ def interpolated(
     offered: IntArray,
     width: int,
     times: Times,
-    known: Callable[[tuple[int, ...]], float | None],
+    known: Mapping[tuple[int, ...], float],
 ) -> FloatArray:
     """Nanoseconds of every rank tuple, measured on a grid and linear in every rank between its points.
 
@@ -34,7 +34,7 @@ def interpolated(
         offered: all that the form has in this layer, ``[m, modes]``: the grid is theirs, whichever are asked for.
         width: channels that the machine handles at once.
         times: measures.
-        known: what was measured before of one rank tuple; such an option keeps it.
+        known: what was measured, by rank tuple; such an option keeps it.
 
     Returns:
         ``[n]``, at least 0.
@@ -49,10 +49,8 @@ def interpolated(
         grid = [*itertools.product(*axes)]
         measured = times([tuple(map(int, point)) for point in grid]).reshape([len(axis) for axis in axes])
         result[rows] = _linear(axes, measured, ranks[rows])
-    for row, one in enumerate(ranks.tolist()):
-        exact = known(tuple(one))
-        if exact is not None:
-            result[row] = exact
+    for one, time in known.items():
+        result[(ranks == one).all(axis=1)] = time
     return np.maximum(result, 0.0)
 
 

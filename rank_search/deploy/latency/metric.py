@@ -80,9 +80,7 @@ class Latency(Metric):
             def measured(wanted: Sequence[tuple[int, ...]], shape: tuple[int, ...] = shape) -> FloatArray:
                 return self.times(geometry, shape, form, wanted)
 
-            def known(one: tuple[int, ...], shape: tuple[int, ...] = shape) -> float | None:
-                return self.table.times.get(geometry.key(shape, form.name, one))
-
+            known = self.table.of(geometry.key(shape, form.name))
             total += interpolated(ranks, offered, self.engine.width, measured, known)
         return np.rint(self.scale * total).astype(np.int64)
 
@@ -129,7 +127,7 @@ class Latency(Metric):
     def is_measured(self, layer: Layer, form: str, ranks: tuple[int, ...]) -> bool:
         """Whether an option's time was measured itself."""
         geometry = self._geometry(layer)
-        return all(geometry.key(shape, form, ranks) in self.table.times for shape in geometry.shapes)
+        return all(ranks in self.table.of(geometry.key(shape, form)) for shape in geometry.shapes)
 
     def time_exactly(self, layer: Layer, form: Decomposition, ranks: Sequence[tuple[int, ...]]) -> None:
         """Measures these options of a layer, as far as they are not."""
@@ -149,28 +147,29 @@ class Latency(Metric):
         Raises:
             EngineError: if a time is missing and this metric does not measure.
         """
-        name = "dense" if form is None else form.name
-        keys = [geometry.key(shape, name, one) for one in ranks]
-        missing = [(key, one) for key, one in zip(keys, ranks, strict=True) if key not in self.table.times]
+        key = geometry.key(shape, "dense" if form is None else form.name)
+        known = self.table.of(key)
+        missing = [one for one in ranks if one not in known]
         if missing and not self.measures:
-            raise EngineError(f"the table of latencies lacks {missing[0][0]!r}: it was cut off; measure it again")
+            lacked = f"{key} {','.join(map(str, missing[0]))}".rstrip()
+            raise EngineError(f"the table of latencies lacks {lacked!r}: it was cut off; measure it again")
         for start in range(0, len(missing), GROUP):
             self._time(geometry, shape, form, missing[start : start + GROUP])
-        return np.array([self.table.times[key] for key in keys])
+        return np.array([known[one] for one in ranks])
 
     def _time(
         self,
         geometry: Geometry,
         shape: tuple[int, ...],
         form: Decomposition | None,
-        wanted: Sequence[tuple[str, tuple[int, ...]]],
+        wanted: Sequence[tuple[int, ...]],
     ) -> None:
         """Times options in turn with their dense layer, whose first time is what all others are put in terms of."""
         generator = torch.Generator().manual_seed(0)
         dense = filled(geometry.module, generator)
         chains = [dense]
         if form is not None:
-            chains += [filled(form.skeleton(geometry.module, ranks), generator) for _, ranks in wanted]
+            chains += [filled(form.skeleton(geometry.module, ranks), generator) for ranks in wanted]
         given, alone = drawn(shape, generator), []
         if self.engine.blocks_channels:
             with torch.inference_mode():
@@ -184,8 +183,11 @@ class Latency(Metric):
         timings = [NANO * timing.least for timing in time_in_turn(runners, ROUNDS, SLICE_S)]
         around = sum(timings[: len(alone)]) / 2
         reference, *others = [max(time - around, 0.02 * time) for time in timings[len(alone) :]]
-        first = self.table.times.setdefault(geometry.key(shape), reference)
-        self.table.times |= {key: first / reference * time for (key, _), time in zip(wanted, others, strict=False)}
+        first = self.table.of(geometry.key(shape)).setdefault((), reference)
+        if form is not None:
+            factor = first / reference
+            found = {ranks: factor * time for ranks, time in zip(wanted, others, strict=True)}
+            self.table.of(geometry.key(shape, form.name)).update(found)
 
     def _geometry(self, layer: Layer) -> Geometry:
         if layer.name not in self._modules:
@@ -202,4 +204,4 @@ class Latency(Metric):
         return {**vars(self), "_modules": {name: geometry.module for name, geometry in self._geometries.items()}}
 
     def __repr__(self) -> str:
-        return f"Latency({self.engine!r}, batch={self.batch}, {len(self.table.times)} times)"
+        return f"Latency({self.engine!r}, batch={self.batch}, {len(self.table)} times)"

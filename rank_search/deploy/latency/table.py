@@ -17,24 +17,31 @@ from rank_search.files import read_json, write_json
 FORMAT = 1
 
 
+Times = dict[str, dict[tuple[int, ...], float]]
+"""Nanoseconds by a layer and form (:meth:`Geometry.key`), then by ranks."""
+
+
 class LatencyTable:
-    """Nanoseconds by key, for one engine with its options on one device.
+    """Measured times, for one engine with its options on one device.
 
     Args:
         fingerprint: of the engine, with the batch.
         times: measured before.
         fit: what whole networks taught: ``scale`` of the layers' sum and ``rest`` in nanoseconds; None before that.
-
     """
 
     def __init__(
-        self,
-        fingerprint: Mapping[str, Any],
-        times: Mapping[str, float] | None = None,
-        fit: Mapping[str, Any] | None = None,
+        self, fingerprint: Mapping[str, Any], times: Times | None = None, fit: Mapping[str, Any] | None = None
     ) -> None:
         self.fingerprint, self.times = dict(fingerprint), dict(times or {})
         self.fit = None if fit is None else dict(fit)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.times.values()))
+
+    def of(self, key: str) -> dict[tuple[int, ...], float]:
+        """The times of a layer in a form, by ranks; to be added to."""
+        return self.times.setdefault(key, {})
 
     @classmethod
     def read(cls, path: Path, fingerprint: Mapping[str, Any]) -> LatencyTable:
@@ -59,11 +66,14 @@ class LatencyTable:
                 f"the times in {path} are of another set-up ({facts}): go on where they were measured, or start a new "
                 "run that measures its own"
             )
-        return cls(content["fingerprint"], content["times"], content.get("fit"))
+        try:
+            return cls(content["fingerprint"], _read(content["times"]), content.get("fit"))
+        except (TypeError, ValueError, AttributeError):
+            raise InvalidInputError(f"{path} is damaged: delete it, it is measured again then") from None
 
     def write(self, path: Path) -> None:
         """Writes it, whole or not at all."""
-        content = {"format": FORMAT, "fingerprint": self.fingerprint, "fit": self.fit, "times": self.times}
+        content = {"format": FORMAT, "fingerprint": self.fingerprint, "fit": self.fit, "times": _plain(self.times)}
         write_json(path, content)
 
     @property
@@ -78,22 +88,37 @@ def shared_with(table: LatencyTable, folder: Path) -> Iterator[None]:
     """Starts from the times that earlier runs left in a folder, and leaves it those that this one adds."""
     path = folder / table.name
     folder.mkdir(parents=True, exist_ok=True)
-    table.times = {**_times_of(path), **table.times}
+    table.times = _merged(_times_of(path), table.times)
     try:
         yield
     finally:
         with FileLock(f"{path}.lock"):
-            content = LatencyTable(table.fingerprint, {**_times_of(path), **table.times})
-            content.write(path)
+            LatencyTable(table.fingerprint, _merged(_times_of(path), table.times)).write(path)
 
 
-def _times_of(path: Path) -> dict[str, float]:
+def _times_of(path: Path) -> Times:
     """What is in a shared file; one that is damaged holds nothing."""
     try:
-        content = read_json(path)
-        return {str(key): float(value) for key, value in content["times"].items()}
+        return _read(read_json(path)["times"])
     except (InvalidInputError, KeyError, TypeError, ValueError, AttributeError):
         return {}
+
+
+def _merged(one: Times, other: Times) -> Times:
+    return {key: {**one.get(key, {}), **other.get(key, {})} for key in {**one, **other}}
+
+
+def _plain(times: Times) -> dict[str, dict[str, float]]:
+    return {
+        key: {",".join(map(str, ranks)): time for ranks, time in found.items()} for key, found in times.items() if found
+    }
+
+
+def _read(times: Any) -> Times:
+    return {
+        str(key): {tuple(int(r) for r in ranks.split(",") if r): float(time) for ranks, time in found.items()}
+        for key, found in times.items()
+    }
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -42,7 +42,7 @@ def print_latencies(space: RankSpace, metric: Latency, title: str, console: Cons
         f"dense: {dense / metric.per_unit:.3f} ms; what no plan changes: {fit['rest'] / metric.per_unit:.3f} ms; whole "
         f"networks take {fit['scale']:.3f} of the sum of their layers",
         f"smallest reachable: {space.smallest_cost[metric.name] / dense:.3f} of the dense time; "
-        f"{len(metric.table.times):,} times measured",
+        f"{len(metric.table):,} times measured",
     )
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

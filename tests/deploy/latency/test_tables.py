@@ -81,18 +81,18 @@ def test_between_timed_ranks_the_error_is_less_than_a_step_of_the_clock() -> Non
         asked.extend(one for (one,) in wanted)
         return np.array([times[one] for (one,) in wanted])
 
-    found = interpolated(ranks, ranks, WIDTH, measure, lambda one: None)
+    found = interpolated(ranks, ranks, WIDTH, measure, {})
     exact = np.array([times[rank] for rank in range(1, 33)])
     on_width = ranks[:, 0] % WIDTH == 0
     assert np.allclose(found[on_width], exact[on_width])  # linear in ranks that fill the width
     assert np.abs(found - exact).max() <= 100
     assert len(asked) <= 8
-    assert interpolated(ranks, ranks, WIDTH, measure, lambda one: 7.0 if one == (5,) else None)[4] == 7.0
+    assert interpolated(ranks, ranks, WIDTH, measure, {(5,): 7.0})[4] == 7.0
 
 
 def test_two_ranks_are_interpolated_exactly_where_the_time_is_their_product() -> None:
     ranks = np.array([*itertools.product(range(4, 25, 4), range(4, 17, 4))])
-    found = interpolated(ranks, ranks, 4, lambda wanted: np.array([3.0 * a * b for a, b in wanted]), lambda one: None)
+    found = interpolated(ranks, ranks, 4, lambda wanted: np.array([3.0 * a * b for a, b in wanted]), {})
     assert np.allclose(found, 3.0 * ranks.prod(1))
 
 
@@ -219,7 +219,7 @@ def test_a_table_read_back_gives_the_same_costs_and_measures_nothing(tmp_path: P
 
 def test_tables_of_other_set_ups_and_broken_ones_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "latency.json"
-    LatencyTable({"engine": "eager", "versions": {"torch": "1"}, "batch": 1}, {"a": 1.0}).write(file)
+    LatencyTable({"engine": "eager", "versions": {"torch": "1"}, "batch": 1}, {"a": {(): 1.0}}).write(file)
     with pytest.raises(EngineError, match=r"batch was 1, is 2 here; versions torch was 1, is 3 here.*start a new run"):
         LatencyTable.read(file, {"engine": "eager", "versions": {"torch": "3"}, "batch": 2})
     file.write_text(file.read_text()[:40])
@@ -238,15 +238,15 @@ def test_a_table_that_lacks_a_time_says_so() -> None:
 def test_runs_share_their_times_and_a_damaged_file_is_measured_again(tmp_path: Path) -> None:
     first = LatencyTable({"engine": "eager"})
     with shared_with(first, tmp_path):
-        first.times["a"] = 1.0
+        first.of("a")[(2, 3)] = 1.0
     second = LatencyTable({"engine": "eager"})
     with shared_with(second, tmp_path):
-        assert second.times == {"a": 1.0}
-        second.times["b"] = 2.0
+        assert second.times == {"a": {(2, 3): 1.0}}
+        second.of("a")[(4, 3)] = 2.0
     (file,) = tmp_path.glob("*.json")
     third = LatencyTable({"engine": "eager"})
     with shared_with(third, tmp_path):
-        assert third.times == {"a": 1.0, "b": 2.0}
+        assert third.times == {"a": {(2, 3): 1.0, (4, 3): 2.0}}
     file.write_text("{")
     fourth = LatencyTable({"engine": "eager"})
     with shared_with(fourth, tmp_path):
