@@ -11,7 +11,7 @@ from rank_search.deploy.latency.table import shared_with
 from rank_search.errors import ConfigError, RunError
 from rank_search.plugins import nearest
 from rank_search.run.config import Config
-from rank_search.run.prepare import bare_space, cache_folder, target_latency
+from rank_search.run.prepare import aligned, bare_space, cache_folder, target_latency
 from rank_search.run.threads import limited_threads
 from rank_search.space import RankSpace
 from rank_search.task import load_model
@@ -51,7 +51,7 @@ def time_task(
         data = load_data(section.data.name, **section.data.options)
         model = load_model(section.model.name, **section.model.options).eval()
         with shared_with(metric.table, cache_folder() / "latency"):
-            space = bare_space(section, model, data, metrics=[metric])
+            space = bare_space(section, model, data, metrics=[metric], align=aligned(section))
             space = calibrated(space, model)
     if output is not None:
         metric.table.write(output)

@@ -224,6 +224,12 @@ def counts_latency(section: TaskConfig) -> bool:
     return LATENCY in section.space.metrics
 
 
+def aligned(section: TaskConfig) -> bool | int:
+    """What the target says of ranks that its machine likes."""
+    wanted = "none" if section.target is None else section.target.align
+    return wanted if isinstance(wanted, int) else wanted == "auto"
+
+
 def target_latency(section: TaskConfig, table: Path | None = None) -> Latency:
     """The time that a task counts: of its target; with the table of a run folder, which is only read.
 
@@ -233,6 +239,8 @@ def target_latency(section: TaskConfig, table: Path | None = None) -> Latency:
     target = section.target or TargetConfig()
     named = target.engine if isinstance(target.engine, dict) else {target.engine: None}
     ((name, options),) = named.items()
+    if "threads" in (options or {}):
+        raise ConfigError(f"target.engine.{name} has threads of its own: give target.threads alone")
     engine = make_engine({name: {"threads": target.threads, **(options or {})}})
     if table is None:
         return Latency(engine, target.batch)
@@ -281,8 +289,7 @@ def _space(
     align: bool | int = False
     if counts_latency(section):
         metrics.append(latency or target_latency(section, folder / LATENCIES))
-        wanted = "none" if section.target is None else section.target.align
-        align = wanted if isinstance(wanted, int) else wanted == "auto"
+        align = aligned(section)
     measured = None if settings.errors == "weight" else _second_moments(section, model, data, folder)
     return bare_space(
         section,

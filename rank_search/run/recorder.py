@@ -15,7 +15,7 @@ import torch
 from rank_search.errors import ConfigError, RunError
 from rank_search.files import write_json
 from rank_search.recorded.recording import MANIFEST
-from rank_search.run.config import Config
+from rank_search.run.config import LATENCY, Config
 from rank_search.run.lock import only_writer
 from rank_search.run.measure_plan import finetune_plan, measure_plan
 from rank_search.run.prepare import Prepared, load_prepared, prepare_task
@@ -70,6 +70,8 @@ def record(
         raise ConfigError(f"there is no task {name!r}; it is one of {', '.join(config.tasks)}")
     if config.tasks[name].space.errors != "weight":
         raise ConfigError("a recording keeps the errors of weights: set space.errors=weight")
+    if LATENCY in config.tasks[name].space.metrics:
+        raise ConfigError(f"a recording counts no {LATENCY}, a time of one machine: leave target out")
     if (output / MANIFEST).exists() and not (output / WORK).exists():
         raise RunError(
             f"{output} holds a finished recording: give another folder with --output, or --refit-only to add to it"

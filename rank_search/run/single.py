@@ -212,7 +212,7 @@ def parse_budget(text: str) -> Budget:
         except yaml.YAMLError:
             number = None
         if not isinstance(number, int | float) and not (isinstance(number, str) and UNIT.fullmatch(number)):
-            raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3")
+            raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3 or latency_ms=0.35ms")
         bounds[metric.strip()] = number
     return Budget(**bounds)
 

@@ -34,6 +34,8 @@ def make_engine(spec: EngineSpec = "eager") -> Engine:
     if not isinstance(name, str) or not isinstance(options, Mapping | None):
         raise InvalidInputError(f"{spec!r} is no engine: give its name, {{NAME: {{OPTION: VALUE}}}} or an Engine")
     cls = engines.get(name)
+    if not isinstance(getattr(cls, "name", None), str):
+        raise PluginError(f"the engine {name!r} has no name: give its class the attribute name")
     check_names(cls, options or {}, f"the engine {name!r}", InvalidInputError)
     try:
         return cls(**(options or {}))

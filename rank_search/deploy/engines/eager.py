@@ -62,6 +62,9 @@ class Eager(Engine):
         return super().device() if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
 
 
+NETWORKS = 256
+
+
 class Compiled(Eager):
     """PyTorch compiled by TorchInductor; it needs a C++ compiler on a CPU, and compiles every network anew.
 
@@ -71,6 +74,7 @@ class Compiled(Eager):
     """
 
     name: ClassVar[str] = "compile"
+    times_layers: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -84,7 +88,8 @@ class Compiled(Eager):
         self._mode = mode
 
     def _function(self, network: nn.Module) -> Callable[..., Any]:
-        torch._dynamo.reset()
+        limits = torch._dynamo.config  # of networks compiled for one class, beyond which the others run uncompiled
+        limits.recompile_limit = max(limits.recompile_limit, NETWORKS)
         compiled: Callable[..., Any] = torch.compile(network, mode=self._mode)
         return compiled
 

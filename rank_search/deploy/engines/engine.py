@@ -51,12 +51,14 @@ class Engine(ABC):
         dtypes: that it runs in.
         blocks_channels: whether a network is run as a whole, with channels in blocks between its layers: a layer that
             is run alone then pays for entering and leaving, too.
+        times_layers: whether a network is ready in milliseconds, so that hundreds of layers can be timed.
     """
 
     name: ClassVar[str]
     width: ClassVar[int] = 8
     dtypes: ClassVar[tuple[str, ...]] = ("float32",)
     blocks_channels: ClassVar[bool] = False
+    times_layers: ClassVar[bool] = True
 
     def __init__(self, threads: int = 1, dtype: str = "float32") -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rank_search.deploy.engines.engine import Runner
+from rank_search.deploy.engines.prepared import seconds_of
+from rank_search.errors import InvalidInputError
 
 WARM_UP, ROUNDS, SLICE_S, LIMIT_S = 2, 9, 2e-3, 20.0
 
@@ -42,15 +44,17 @@ def time_in_turn(
         slice_s: a round repeats a runner until about so many seconds are measured.
         limit_s: wall-clock seconds after which no further round begins.
     """
+    if rounds < 1:
+        raise InvalidInputError(f"rounds={rounds!r} is not allowed: give a whole number from 1")
     calls = []
     for runner in runners:
-        runner.seconds(WARM_UP)
-        calls.append(max(1, round(slice_s / max(runner.seconds(1), 1e-7))))
+        seconds_of(runner, WARM_UP)
+        calls.append(max(1, round(slice_s / max(seconds_of(runner, 1), 1e-7))))
     begun = time.perf_counter()
     spent: list[list[float]] = [[] for _ in runners]
     for done in range(rounds):
         if done >= 2 and time.perf_counter() - begun > limit_s:
             break
         for runner, count, times in zip(runners, calls, spent, strict=True):
-            times.append(runner.seconds(count) / count)
+            times.append(seconds_of(runner, count) / count)
     return [Timing(float(np.min(times)), float(np.median(times))) for times in spent]

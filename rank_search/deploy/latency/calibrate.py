@@ -10,7 +10,7 @@ from torch import nn
 
 from rank_search.arrays import FloatArray
 from rank_search.deploy.latency.metric import Latency
-from rank_search.deploy.latency.whole import latency_of, whole_times
+from rank_search.deploy.latency.whole import required_latency, whole_times
 from rank_search.errors import InfeasibleBudgetError
 from rank_search.space import Budget, RankPlan, RankSpace
 
@@ -30,8 +30,8 @@ def calibrated(space: RankSpace, model: nn.Module, plans: Sequence[RankPlan] = (
         model: the dense network.
         plans: where it should be right.
     """
-    metric = latency_of(space)
-    assert metric is not None
+    metric = required_latency(space)
+    space = space.recounted(model)  # its table may have been fitted since
     chosen = [*plans, *random_plans(space)]
     dense, others = whole_times(space, model, chosen)
     sums = layer_sums(space, metric, [space.dense, *chosen])

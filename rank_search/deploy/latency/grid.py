@@ -31,7 +31,8 @@ def interpolated(
 
     Args:
         ranks: ``[n, modes]``.
-        offered: all that the form has in this layer, ``[m, modes]``: the grid is theirs, whichever are asked for.
+        offered: all that the form has in this layer, ``[m, modes]``, m from 1: the grid is theirs, whichever are asked
+            for; ranks beyond them go on the lines of the nearest.
         width: channels that the machine handles at once.
         times: measures.
         known: what was measured, by rank tuple; such an option keeps it.
@@ -40,11 +41,12 @@ def interpolated(
         ``[n]``, at least 0.
     """
     result = np.zeros(len(ranks))
+    offered = offered if len(offered) else ranks
     kinds, all_kinds = ranks % width == 0, offered % width == 0
     for kind in np.unique(kinds, axis=0):
         rows = np.flatnonzero((kinds == kind).all(axis=1))
-        alike = offered[(all_kinds == kind).all(axis=1)]
-        alike = alike if len(alike) else ranks[rows]
+        nearest = all_kinds[int((all_kinds != kind).sum(axis=1).argmin())]  # the kind itself where any such is offered
+        alike = offered[(all_kinds == nearest).all(axis=1)]
         axes = [points(np.unique(alike[:, mode])) for mode in range(ranks.shape[1])]
         grid = [*itertools.product(*axes)]
         measured = times([tuple(map(int, point)) for point in grid]).reshape([len(axis) for axis in axes])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.deploy.engines import Engine, EngineSpec, Timing, make_engine, time_in_turn
+from rank_search.deploy.engines.prepared import prepared, prepared_chain
 from rank_search.deploy.latency.geometry import Geometry, drawn, filled, neighbour
 from rank_search.deploy.latency.grid import interpolated
 from rank_search.deploy.latency.table import LatencyTable
@@ -58,6 +60,11 @@ class Latency(Metric):
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InvalidInputError(f"batch={batch!r} is not allowed: give a whole number from 1")
         self.engine: Engine = make_engine(engine)
+        if not self.engine.times_layers:
+            raise InvalidInputError(
+                f"the engine {self.engine.name} takes seconds to prepare each of the hundreds of layers that a table "
+                "needs: budget with eager or onnxruntime, and time the answer in it"
+            )
         self.batch, self.measures = batch, measures
         self.table = LatencyTable(self.fingerprint()) if table is None else table
         self._modules: dict[str, nn.Module] = {}
@@ -65,7 +72,13 @@ class Latency(Metric):
 
     def fingerprint(self) -> dict[str, Any]:
         """What its times are only good for."""
-        return {**self.engine.fingerprint(), "batch": self.batch}
+        kind = type(self.engine)
+        found = {**self.engine.fingerprint(), "class": f"{kind.__module__}:{kind.__qualname__}", "batch": self.batch}
+        try:
+            json.dumps(found)
+        except (TypeError, ValueError) as error:
+            raise EngineError(f"the options of the engine {self.engine.name} are no plain data: {error}") from error
+        return found
 
     def of_network(self, model: nn.Module, example: Nest) -> Latency:
         other = copy.copy(self)
@@ -109,7 +122,7 @@ class Latency(Metric):
     def time_in_turn(self, models: Sequence[nn.Module], example: Nest) -> list[Timing]:
         """As :meth:`measure_in_turn`, with what the rounds say of the noise."""
         inputs = self.inputs(example)
-        return time_in_turn([self.engine.prepare(model, inputs) for model in models], WHOLE_ROUNDS)
+        return time_in_turn([prepared(self.engine, model, inputs) for model in models], WHOLE_ROUNDS)
 
     def inputs(self, example: Nest) -> Nest:
         """The first sample of an example, repeated to the batch."""
@@ -178,7 +191,7 @@ class Latency(Metric):
             alone = [(nn.Sequential(before, before), given), (nn.Sequential(after, after), made)]
             chains = [nn.Sequential(before, *chain, after) for chain in chains]
         runners = [
-            self.engine.prepare_chain(chain, inputs) for chain, inputs in [*alone, *((c, given) for c in chains)]
+            prepared_chain(self.engine, chain, inputs) for chain, inputs in [*alone, *((c, given) for c in chains)]
         ]
         timings = [NANO * timing.least for timing in time_in_turn(runners, ROUNDS, SLICE_S)]
         around = sum(timings[: len(alone)]) / 2

@@ -10,13 +10,13 @@ from torch import nn
 from rank_search.arrays import IntArray
 from rank_search.deploy.latency.calibrate import calibrated
 from rank_search.deploy.latency.metric import Latency
-from rank_search.deploy.latency.whole import latency_of
+from rank_search.deploy.latency.whole import required_latency
 from rank_search.space import Budget, LayerOptions, RankPlan, RankSpace
 
 TURNS = 12
 
 
-def refined(space: RankSpace, model: nn.Module, budgets: Iterable[Budget]) -> RankSpace:
+def refined(space: RankSpace, model: nn.Module, budgets: Iterable[Budget] | Budget) -> RankSpace:
     """The space with times measured where its budgets lie.
 
     For each budget of a time the plan of least relative error is solved for, what it chose and the next ranks on both
@@ -31,9 +31,9 @@ def refined(space: RankSpace, model: nn.Module, budgets: Iterable[Budget]) -> Ra
     Raises:
         InfeasibleBudgetError: if no plan meets one; says the smallest reachable.
     """
-    metric = latency_of(space)
-    assert metric is not None
+    metric = required_latency(space)
     space = calibrated(space, model)
+    budgets = [budgets] if isinstance(budgets, Budget) else budgets
     wanted = [budget for budget in budgets if metric.name in budget.metrics]
     for _ in range(2):
         plans: list[RankPlan] = []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from rank_search.errors import EngineError, InvalidInputError
+from rank_search.errors import EngineError, InvalidInputError, StorageError
 from rank_search.files import read_json, write_json
 
 FORMAT = 1
@@ -51,8 +51,12 @@ class LatencyTable:
             EngineError: if it was measured with another engine, version or device; says what differs.
             InvalidInputError: if the file is missing or cut off.
         """
-        content = read_json(path)
-        if not isinstance(content, dict) or not {"format", "fingerprint", "times"} <= set(content):
+        try:
+            content = read_json(path)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{error}; delete it, it is measured again then") from None
+        keys = {"format", "fingerprint", "times"}
+        if not isinstance(content, dict) or not keys <= set(content) or not isinstance(content["fingerprint"], dict):
             raise InvalidInputError(f"{path} is no table of latencies: delete it, it is measured again then")
         if content["format"] != FORMAT:
             raise InvalidInputError(
@@ -87,20 +91,21 @@ class LatencyTable:
 def shared_with(table: LatencyTable, folder: Path) -> Iterator[None]:
     """Starts from the times that earlier runs left in a folder, and leaves it those that this one adds."""
     path = folder / table.name
-    folder.mkdir(parents=True, exist_ok=True)
     table.times = _merged(_times_of(path), table.times)
     try:
         yield
     finally:
-        with FileLock(f"{path}.lock"):
-            LatencyTable(table.fingerprint, _merged(_times_of(path), table.times)).write(path)
+        with suppress(OSError, StorageError):  # a cache that cannot be written is no cache
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                LatencyTable(table.fingerprint, _merged(_times_of(path), table.times)).write(path)
 
 
 def _times_of(path: Path) -> Times:
     """What is in a shared file; one that is damaged holds nothing."""
     try:
         return _read(read_json(path)["times"])
-    except (InvalidInputError, KeyError, TypeError, ValueError, AttributeError):
+    except (InvalidInputError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return {}
 
 
@@ -116,9 +121,19 @@ def _plain(times: Times) -> dict[str, dict[str, float]]:
 
 def _read(times: Any) -> Times:
     return {
-        str(key): {tuple(int(r) for r in ranks.split(",") if r): float(time) for ranks, time in found.items()}
+        str(key): {tuple(int(r) for r in ranks.split(",") if r): _time(time) for ranks, time in found.items()}
         for key, found in times.items()
     }
+
+
+def _time(value: Any) -> float:
+    """
+    Raises:
+        ValueError: if it is no time.
+    """
+    if not 0 < float(value) < 1e15:
+        raise ValueError(f"{value} ns")
+    return float(value)
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rank_search.deploy.latency.metric import Latency
+from rank_search.errors import InvalidInputError
 from rank_search.space import Choice, LowRank, RankPlan, RankSpace
 from rank_search.space.compress import replace_layers, uninitialised
 
@@ -32,6 +33,21 @@ def latency_of(space: RankSpace) -> Latency | None:
     return next((metric for metric in space.metrics if isinstance(metric, Latency)), None)
 
 
+def required_latency(space: RankSpace) -> Latency:
+    """The space's time.
+
+    Raises:
+        InvalidInputError: if it counts none.
+    """
+    metric = latency_of(space)
+    if metric is None:
+        raise InvalidInputError(
+            f"the space counts {', '.join(space.metric_names)} and no time: build it with "
+            "metrics=[rank_search.Latency(...)]"
+        )
+    return metric
+
+
 def whole_times(space: RankSpace, model: nn.Module, plans: Sequence[RankPlan]) -> tuple[int, list[int]]:
     """Nanoseconds of a run of the dense network and of every plan's, timed in turn.
 
@@ -40,7 +56,6 @@ def whole_times(space: RankSpace, model: nn.Module, plans: Sequence[RankPlan]) -
         model: the dense network.
         plans: of that space.
     """
-    metric = latency_of(space)
-    assert metric is not None
+    metric = required_latency(space)
     dense, *others = metric.measure_in_turn([model, *(untrained(model, plan) for plan in plans)], space.sample)
     return dense, others

@@ -22,7 +22,8 @@ def print_latencies(space: RankSpace, metric: Latency, title: str, console: Cons
     facts = metric.fingerprint()
     column = space.metric_names.index(metric.name)
     dense = space.dense_cost[metric.name]
-    table = Table(title=f"{escape(title)}: microseconds of a run of {metric.batch} in {metric.engine.name}")
+    where = f"a run of {metric.batch} in {metric.engine.name}"
+    table = Table(title=f"{escape(title)}: microseconds of {where}, scaled to whole networks")
     table.add_column("layer", no_wrap=True)
     table.add_column("form", no_wrap=True)
     for heading in ("share", "least", "most", "faster than dense"):
@@ -39,10 +40,10 @@ def print_latencies(space: RankSpace, metric: Latency, title: str, console: Cons
     fit = metric.table.fit or {"scale": 1.0, "rest": space.fixed_cost[metric.name]}
     lines = (
         f"{metric.engine!r}; {versions}; {facts['device']}",
-        f"dense: {dense / metric.per_unit:.3f} ms; what no plan changes: {fit['rest'] / metric.per_unit:.3f} ms; whole "
-        f"networks take {fit['scale']:.3f} of the sum of their layers",
+        f"dense: {dense / metric.per_unit:.3f} ms; what no plan over these layers changes: "
+        f"{fit['rest'] / metric.per_unit:.3f} ms; whole networks take {fit['scale']:.3f} of the sum of their layers",
         f"smallest reachable: {space.smallest_cost[metric.name] / dense:.3f} of the dense time; "
-        f"{len(metric.table):,} times measured",
+        f"{len(metric.table):,} times in the table",
     )
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

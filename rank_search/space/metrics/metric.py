@@ -115,6 +115,8 @@ def make_metrics(specs: Iterable[MetricSpec] = ()) -> tuple[Metric, ...]:
     for spec in (*ALWAYS, *specs):
         metric = _made(spec)
         other = found.setdefault(metric.name, metric)
+        if isinstance(spec, Metric) and other is not metric and metric.name not in ALWAYS:
+            raise InvalidInputError(f"two metrics are named {metric.name!r} ({other!r} and {metric!r}): give one")
         if type(other) is not type(metric):
             raise InvalidInputError(
                 f"two metrics are named {metric.name!r} ({_path(other)} and {_path(metric)}): rename one"

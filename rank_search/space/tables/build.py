@@ -22,6 +22,7 @@ from rank_search.space.tables.thinning import LEAST_OPTIONS
 
 FormSpec = str | Mapping[str, Mapping[str, Any] | None]
 """A form's name, or ``{name: {option: value}}``."""
+SLOW = "no option of it is as fast as the dense layer (align)"
 DEFAULT_FORMS = ("tucker2", "svd")
 
 
@@ -92,14 +93,16 @@ def build_tables(
             if isinstance(found, str):
                 reason = found
             else:
+                whole = len(found)
                 for width, column in alignments(metrics, align):
                     found = found.aligned(width, column)
+                slow = whole > 1 and len(found) == 1
                 found = found.pruned() if prune else found
                 found = found if max_options is None else found.at_most(max_options)
                 if len(found) > 1:
                     tables.append(found)
                 else:
-                    reason = "no finite fit was found for any of its options"
+                    reason = SLOW if slow else "no finite fit was found for any of its options"
         if reason is not None:
             skipped[name] = reason
     return tables, skipped

@@ -97,9 +97,10 @@ class LayerOptions:
             ranks, times = self.ranks_of(position), self.costs[rows, column]
             bound = np.array([mode not in form.exempt for mode in form.modes])
             fits = (ranks[:, bound] % width == 0).all(1)
-            for place in np.flatnonzero(~fits):
-                better = fits & (ranks >= ranks[place]).all(1) & (times <= times[place])
-                kept[rows[place]] &= not better.any()
+            filled = np.where(bound, -(-ranks // width) * width, ranks)[~fits]  # what is above it is above the ranks
+            corners, place = np.unique(filled, axis=0, return_inverse=True)
+            least = [times[fits & (ranks >= corner).all(1)].min(initial=FOREVER) for corner in corners]
+            kept[rows[~fits]] &= np.array(least, dtype=np.int64)[place.reshape(-1)] > times[~fits]
         return self._keep(np.flatnonzero(kept).astype(np.int64))
 
     def at_most(self, limit: int) -> LayerOptions:
@@ -331,6 +332,7 @@ class LayerOptions:
         return key
 
 
+FOREVER = np.iinfo(np.int64).max
 LARGE = 2**19  # weights of a layer whose decompositions leave holes in memory that matter
 THINNED = " (this space leaves out options that others beat, or that multiple_of and max_options thin out)"
 

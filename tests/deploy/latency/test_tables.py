@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import torch
 from exact_clock import NORM, WIDTH, ExactClock, count
 from torch import nn
 
+from rank_search.deploy.engines import Runner, time_in_turn
 from rank_search.deploy.latency import Latency, LatencyTable, calibrated, check, latency_of, refined, whole_times
 from rank_search.deploy.latency.grid import interpolated, points
 from rank_search.deploy.latency.table import shared_with
 from rank_search.deploy.latency.whole import untrained
-from rank_search.errors import EngineError, InfeasibleBudgetError, InvalidInputError
+from rank_search.errors import EngineError, InfeasibleBudgetError, InvalidInputError, LayerSelectionError
 from rank_search.space import Budget, RankSpace
 
 IMAGE = torch.zeros(1, 3, 10, 10)
@@ -257,3 +259,120 @@ def test_runs_share_their_times_and_a_damaged_file_is_measured_again(tmp_path: P
 def test_a_batch_is_a_whole_number(batch: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"batch=.* is not allowed"):
         Latency(ExactClock(), batch)
+
+
+# -- what strangers do -------------------------------------------------------------------------------------------------
+
+
+class _Lying(Runner):
+    def __init__(self, told: Any) -> None:
+        self.told = told
+
+    def run(self) -> Any:
+        return torch.zeros(1)
+
+    def call(self) -> None:
+        pass
+
+    def seconds(self, calls: int) -> Any:
+        return self.told
+
+
+@pytest.mark.parametrize("told", [0, -1.0, float("nan"), float("inf"), "fast", None, 1e12, True])
+def test_what_is_no_time_is_an_error_of_the_engine(told: Any) -> None:
+    with pytest.raises(EngineError, match=r"_Lying tells .* seconds for \d+ runs: that is no time"):
+        time_in_turn([_Lying(told)])
+
+
+def test_engines_that_raise_or_make_no_runner_are_named() -> None:
+    class Raises(ExactClock):
+        def prepare_chain(self, modules: nn.Sequential, inputs: torch.Tensor) -> Runner:
+            raise RuntimeError("no phone is connected")
+
+    class Nothing(ExactClock):
+        def prepare_chain(self, modules: nn.Sequential, inputs: torch.Tensor) -> Runner:
+            return None  # type: ignore[return-value]
+
+    class Secret(ExactClock):
+        def options(self) -> dict[str, Any]:
+            return {"board": object()}
+
+    for engine, said in (
+        (Raises(), "RuntimeError: no phone is connected"),
+        (Nothing(), "made a NoneType, not a Runner"),
+    ):
+        with pytest.raises(EngineError, match=f"the engine exact_clock .*{said}"):
+            RankSpace.from_model(Net(), IMAGE, ["svd_spatial"], metrics=[Latency(engine)])
+    with pytest.raises(EngineError, match="the options of the engine exact_clock are no plain data"):
+        Latency(Secret())
+
+
+def test_two_engines_of_one_name_do_not_share_a_table() -> None:
+    class Other(ExactClock):
+        pass
+
+    assert Latency(Other()).table.name != Latency(ExactClock()).table.name
+
+
+def test_rounds_and_a_space_without_a_time_are_said() -> None:
+    with pytest.raises(InvalidInputError, match="rounds=0 is not allowed"):
+        time_in_turn([], rounds=0)
+    space = RankSpace.from_model(Net(), IMAGE, ["svd_spatial"])
+    for call in (lambda: calibrated(space, Net()), lambda: whole_times(space, Net(), []), lambda: check(space, Net())):
+        with pytest.raises(InvalidInputError, match="and no time: build it with"):
+            call()
+    with pytest.raises(InvalidInputError, match="two metrics are named 'latency_ms'"):
+        RankSpace.from_model(Net(), IMAGE, ["svd_spatial"], metrics=[Latency(ExactClock()), Latency(ExactClock(), 2)])
+    with pytest.raises(InvalidInputError, match="the engine compile takes seconds to prepare"):
+        Latency("compile")
+
+
+def test_a_calibration_twice_is_the_same_and_leaves_the_space_as_it_was() -> None:
+    model, space, _ = made(engine=ExactClock(whole=lambda total: 1.3 * total + 5000))
+    before = dict(space.dense_cost)
+    first, second = calibrated(space, model), calibrated(space, model)
+    assert first.dense_cost["latency_ms"] == pytest.approx(second.dense_cost["latency_ms"], rel=1e-4)
+    assert space.dense_cost == before
+
+
+def test_ranks_that_a_form_does_not_offer_are_answered_from_a_table_that_is_only_read(tmp_path: Path) -> None:
+    model, space, metric = made()
+    calibrated(space, model)
+    metric.table.write(tmp_path / "latency.json")
+    table = LatencyTable.read(tmp_path / "latency.json", metric.fingerprint())
+    again = RankSpace.from_model(
+        model, IMAGE, [*FORMS, "svd"], metrics=[Latency(ExactClock(), table=table, measures=False)]
+    )
+    for options in again.layers:
+        for position, form in enumerate(options.forms):
+            ranks = np.unique(np.minimum(options.ranks_of(position) * 4, form.largest_ranks(options.layer)), axis=0)
+            assert (options.costs_of(form, ranks) >= 0).all()
+
+
+@pytest.mark.parametrize("times", [{"a": {"1": -5.0}}, {"a": {"1": 1e21}}, {"a": 3}, [], {"a": {"x": 1.0}}])
+def test_times_that_cannot_be_are_refused_in_a_run_and_forgotten_in_the_cache(times: Any, tmp_path: Path) -> None:
+    table = LatencyTable({"engine": "eager"})
+    file = tmp_path / table.name
+    file.write_text(json.dumps({"format": 1, "fingerprint": {"engine": "eager"}, "times": times}))
+    with pytest.raises(InvalidInputError, match="delete it, it is measured again then"):
+        LatencyTable.read(file, {"engine": "eager"})
+    with shared_with(table, tmp_path):
+        assert len(table) == 0
+
+
+def test_a_cache_that_cannot_be_written_is_no_cache(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    with shared_with(LatencyTable({"engine": "eager"}), place / "latency"):
+        pass
+
+
+def test_an_aligned_layer_without_fast_options_says_why() -> None:
+    class Slow(ExactClock):
+        def prepare_chain(self, modules: nn.Sequential, inputs: torch.Tensor) -> Runner:
+            runner = super().prepare_chain(modules, inputs)
+            return _Lying(runner.seconds(1) * len(modules) ** 9)
+
+    torch.manual_seed(0)
+    with pytest.raises(LayerSelectionError, match=r"no option of it is as fast as the dense layer \(align\)"):
+        RankSpace.from_model(Net(), IMAGE, ["svd_spatial"], metrics=[Latency(Slow())], align=True)
