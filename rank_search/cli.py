@@ -317,8 +317,12 @@ def export(
     to: Annotated[str, typer.Option(metavar="FORMAT", help="onnx, pt2, torchscript or safetensors.")] = "onnx",
     output: Annotated[Path | None, typer.Option(help="A new folder; FOLDER/FORMAT unless told.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="An int8 model, too (ONNX Runtime).")] = False,
-    engine: Annotated[str | None, typer.Option(help="What runs and times it; the format's own unless told.")] = None,
-    batch: Annotated[int, typer.Option(help="Inputs of the call that is timed.", min=1)] = 1,
+    engine: Annotated[
+        str | None, typer.Option(help="What runs and times it; the target's or the format's own unless told.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Inputs of the call that is timed; the target's, or 1, unless told.", min=1)
+    ] = None,
     fixed_batch: Annotated[bool, typer.Option("--fixed-batch", help="The file takes that batch alone.")] = False,
 ) -> None:
     """Export a search's network to files that run without rank-search: checked, timed, with a model card."""

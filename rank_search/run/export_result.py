@@ -10,8 +10,11 @@ from torch import nn
 from rank_search import __version__
 from rank_search.deploy.export import Exported, export
 from rank_search.deploy.export.checksums import sha256
+from rank_search.deploy.export.formats import make_format
 from rank_search.deploy.export.parity import Predict, samples
+from rank_search.errors import RankSearchError
 from rank_search.nests import Nest
+from rank_search.run.config import TargetConfig
 from rank_search.run.finished import Finished, read_finished
 from rank_search.task.evaluation import validate
 
@@ -25,22 +28,26 @@ def export_result(
     output: str | Path | None = None,
     int8: bool = False,
     engine: str | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     fixed_batch: bool = False,
 ) -> Exported:
     """Exports the network of a finished search beside the dense one, both validated from their files by the engine.
 
     Args:
         folder: of ``rank-search search --output``, or a cell of a bench.
-        to, int8, engine: as in :func:`rank_search.export`.
+        to, int8, engine: as in :func:`rank_search.export`; the engine of the target unless told, where it runs the
+            format.
         output: a new folder; ``FOLDER/FORMAT`` unless told.
-        batch: inputs of the call that is timed.
+        batch: inputs of the call that is timed; those of the target that was searched for unless told.
         fixed_batch: the file takes this batch alone.
 
     Raises:
         RankSearchError: if anything is wrong; nothing is left behind.
     """
     found = read_finished(folder)
+    target = found.section.target or TargetConfig()
+    batch = batch or target.batch
+    engine = engine or _engine_for(to, target)
     inputs = _inputs(found)
 
     def judge(predict: Predict) -> dict[str, float]:
@@ -61,6 +68,17 @@ def export_result(
         judge=None if fixed_batch else judge,
         dynamic_batch=not fixed_batch,
     )
+
+
+def _engine_for(to: str, target: TargetConfig) -> str | None:
+    """The target's engine if it runs that format; None for the format's own."""
+    if not isinstance(target.engine, str):
+        return None
+    try:
+        make_format(to).make_engine(target.engine)
+    except RankSearchError:
+        return None
+    return target.engine
 
 
 def _inputs(found: Finished) -> Nest:

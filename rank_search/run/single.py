@@ -21,7 +21,7 @@ from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import contents, only_writer
-from rank_search.run.prepare import DENSE_WEIGHTS
+from rank_search.run.prepare import DENSE_WEIGHTS, LATENCIES
 from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
@@ -161,8 +161,10 @@ def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[
         with storage_errors(output):
             if len(cells) == 1:
                 _move(folder.cell(cells[0]), output, CHECKPOINT_FILE)
-                for path in (folder.task(cells[0].task) / DENSE_WEIGHTS, folder.path / CONFIG_FILE):
-                    path.rename(output / path.name)  # what an export needs beside the network
+                task = folder.task(cells[0].task)
+                for path in (task / DENSE_WEIGHTS, task / LATENCIES, folder.path / CONFIG_FILE):
+                    if path.exists():
+                        path.rename(output / path.name)  # what an export needs, and where kept times come from
             else:
                 write_results(folder.path, rows)
                 _move(folder.path, output)

@@ -18,7 +18,7 @@ from rank_search.errors import EngineError, InvalidInputError, OverBudgetError
 from rank_search.run.bench import bench
 from rank_search.run.config import load_config
 from rank_search.run.single import run_single
-from rank_search.run.timed_search import TURNS, TURNS_FILE, search_in_time
+from rank_search.run.timed_search import TURNS, TURNS_FILE, over_again, search_in_time
 from rank_search.searching import SearchResult, Trial
 from rank_search.space import Budget, RankPlan, RankSpace
 from rank_search.task import Task, load_model
@@ -176,3 +176,24 @@ def test_a_run_whose_times_are_of_another_device_is_not_gone_on_with(
         path.unlink()
     with pytest.raises((InvalidInputError, EngineError), match="device was another clock, is a clock here"):
         bench(config, folder, resume=True, in_process=True)
+
+
+def test_a_row_that_is_over_when_timed_again_says_so() -> None:
+    times = {"latency_ms": 0.61, "dense_latency_ms": 1.0}
+    assert over_again(Budget(macs=0.5), times) == []
+    assert over_again(Budget(latency_ms=0.62), times) == []
+    assert over_again(Budget(latency_ms=0.6), times) == [
+        "timed once more after its check it took 0.61 ms; the bound is 0.6 ms now"
+    ]
+    assert over_again(Budget(latency_ms="0.61ms"), times) == []
+    assert over_again(Budget(latency_ms="0.5ms"), times)
+
+
+def test_an_absolute_bound_is_held_in_milliseconds(tmp_path: Path) -> None:
+    engine = ExactClock()
+    task = timed_task(engine, Budget(latency_ms=0.9))
+    dense = count(task.model, IMAGE)
+    budget = Budget(latency_ms=f"{0.7 * dense / 1e6:g}ms")
+    engine.whole = 1.25  # everything takes longer than when the table was made: shares stay, milliseconds do not
+    found, _ = search_in_time(task, budget, optimum(task, []), 1, tmp_path)
+    assert 1.25 * count(untrained(task.model, found.plan), IMAGE) <= 0.7 * dense * 1.01

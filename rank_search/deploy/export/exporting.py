@@ -85,6 +85,8 @@ def export(
     running = form.make_engine(engine)
     if int8 and form.name != "onnx":
         raise InvalidInputError(f"int8=True is for ONNX Runtime, not for {form.name}: use to='onnx'")
+    if int8 and not dynamic_batch:
+        raise InvalidInputError("int8 scales are found on batches of their own: leave the fixed batch out, or int8")
     check_nest(example, "the example")
     cpu = torch.device("cpu")
     example = moved(example, cpu)
