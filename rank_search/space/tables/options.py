@@ -99,7 +99,8 @@ class LayerOptions:
             fits = (ranks[:, bound] % width == 0).all(1)
             filled = np.where(bound, -(-ranks // width) * width, ranks)[~fits]  # what is above it is above the ranks
             corners, place = np.unique(filled, axis=0, return_inverse=True)
-            least = [times[fits & (ranks >= corner).all(1)].min(initial=FOREVER) for corner in corners]
+            on, theirs = ranks[fits], times[fits]
+            least = [theirs[(on >= corner).all(1)].min(initial=FOREVER) for corner in corners]
             kept[rows[~fits]] &= np.array(least, dtype=np.int64)[place.reshape(-1)] > times[~fits]
         return self._keep(np.flatnonzero(kept).astype(np.int64))
 
