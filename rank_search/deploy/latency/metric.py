@@ -22,7 +22,7 @@ from rank_search.nests import Nest, mapped
 from rank_search.space import Decomposition, Layer, Metric
 
 GROUP = 24  # options that are timed in turn, with their dense layer among them
-ROUNDS, SLICE_S = 5, 1e-3
+ROUNDS, SLICE_S = 11, 1e-3
 WHOLE_ROUNDS = 15
 NANO = 1e9
 
