@@ -181,8 +181,8 @@ def _run(
 
 
 def _timed(task: Task, network: nn.Module) -> tuple[dict[str, Any], list[str]]:
-    """The time of the network and of the dense one: of a run where they are deployed, else of a sample in eager
-    PyTorch; and a remark if the machine is too noisy for it."""
+    """The time of the network and of the dense one: of a run where they are deployed, with a remark if the machine is
+    too noisy for it; else of a sample in eager PyTorch."""
     metric = latency_of(task.space)
     if metric is None:
         found, samples = task.timings([network, task.model]), LATENCY_BATCH
@@ -192,7 +192,7 @@ def _timed(task: Task, network: nn.Module) -> tuple[dict[str, Any], list[str]]:
         what = f"a run of {metric.batch} in {metric.engine.name}"
     own, dense = (1000 * timing.least / samples for timing in found)
     noise = max(timing.noise for timing in found)
-    remarks = [f"times are noisy: rounds differ by {noise:.0%}"] if noise > NOISY else []
+    remarks = [f"times are noisy: rounds differ by {noise:.0%}"] if metric is not None and noise > NOISY else []
     return {"latency_ms": round(own, 4), "dense_latency_ms": round(dense, 4), "timed": what}, remarks
 
 
