@@ -248,7 +248,8 @@ def test_a_fine_tune_counts_its_epochs_and_its_recalibration(runs: Runs) -> None
     assert runs.trained == 2 * TRAIN
     # recalibration, with the dense network beside, the teacher on every trained image, and one sample for each of the
     # two times that the network's cost is counted: as it was made, and when it is trained
-    assert runs.forward == 40 + 2 * TRAIN + 2
+    layout = 2 * 2 * 2  # before each epoch two samples run through copies in two layouts
+    assert runs.forward == 40 + 2 * TRAIN + 2 + layout
     task.finetune(SMALL, epochs=5)
     assert counts(task) == (0, 80, 7 * TRAIN, 2)
 
