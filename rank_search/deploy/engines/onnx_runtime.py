@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -83,7 +82,7 @@ class _OnnxRunner(Runner):
     """A session with its inputs and outputs bound, so that no call copies them."""
 
     def __init__(self, session: Any, inputs: Nest, threads: int) -> None:
-        self._session, self._threads = session, threads
+        self._session, self.threads = session, threads
         self._binding = session.io_binding()
         arrays = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in leaves(inputs)]
         for wanted, array in zip(session.get_inputs(), arrays, strict=True):
@@ -98,11 +97,3 @@ class _OnnxRunner(Runner):
 
     def call(self) -> None:
         self._session.run_with_iobinding(self._binding)
-
-    def seconds(self, calls: int) -> float:
-        if self._threads == 1:
-            return super().seconds(calls)
-        started = time.perf_counter()
-        for _ in range(calls):
-            self.call()
-        return time.perf_counter() - started

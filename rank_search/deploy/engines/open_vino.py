@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,7 +62,7 @@ class OpenVino(Engine):
 
 class _OpenVinoRunner(Runner):
     def __init__(self, openvino: Any, compiled: Any, inputs: Nest, threads: int) -> None:
-        self._request, self._threads = compiled.create_infer_request(), threads
+        self._request, self.threads = compiled.create_infer_request(), threads
         self._held = [np.ascontiguousarray(tensor.detach().cpu().numpy()) for tensor in leaves(inputs)]
         for place, array in enumerate(self._held):
             self._request.set_input_tensor(place, openvino.Tensor(array, shared_memory=True))
@@ -78,11 +77,3 @@ class _OpenVinoRunner(Runner):
 
     def call(self) -> None:
         self._request.infer()
-
-    def seconds(self, calls: int) -> float:
-        if self._threads == 1:
-            return super().seconds(calls)
-        started = time.perf_counter()
-        for _ in range(calls):
-            self.call()
-        return time.perf_counter() - started
