@@ -106,7 +106,14 @@ class TargetConfig(Section):
     engine: str | dict[str, dict[str, Any] | None] = "eager"
     batch: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
-    align: Literal["auto", "none"] | Annotated[int, Field(ge=1)] = "auto"
+    align: Any = "auto"
+
+    @field_validator("align")
+    @classmethod
+    def _width(cls, align: Any) -> int | str:
+        if align in ("auto", "none") or (isinstance(align, int) and not isinstance(align, bool) and align >= 1):
+            return align  # type: ignore[no-any-return]
+        raise ValueError(f"{align!r} is not allowed: it is auto, none or a whole number from 1")
 
     @field_validator("engine")
     @classmethod

@@ -26,7 +26,7 @@ from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
-from rank_search.space.budget import UNIT, Bound
+from rank_search.space.budget import Bound
 
 UNFINISHED = ".unfinished"
 """The run folder of a search under way, inside of the folder of its answer."""
@@ -213,7 +213,7 @@ def parse_budget(text: str) -> Budget:
             number = yaml.safe_load(value) if value else None
         except yaml.YAMLError:
             number = None
-        if not isinstance(number, int | float) and not (isinstance(number, str) and UNIT.fullmatch(number)):
+        if not isinstance(number, int | float | str):
             raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3 or latency_ms=0.35ms")
         bounds[metric.strip()] = number
     return Budget(**bounds)

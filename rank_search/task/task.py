@@ -33,6 +33,7 @@ from rank_search.task.finetune import train_on
 from rank_search.task.latency import LATENCY_BATCH, timings, training_seconds
 from rank_search.task.meter import Limits, Meter
 from rank_search.task.mixed_network import MixedNetwork
+from rank_search.task.mixup import check_mixable
 from rank_search.task.networks.weights import check_finite
 from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
 from rank_search.task.objectives.fit import check_fit
@@ -118,6 +119,7 @@ class Task:
         self.meter = Meter()
         self._passes = Passes(self._charge_passes)
         if self.data is not None:
+            check_mixable(self.data.example(), self.recipe.mixup)
             check_fit(self.objective, self.data, model)
 
     def __repr__(self) -> str:

@@ -32,7 +32,8 @@ class Eager(Engine):
         self, threads: int = 1, dtype: str = "float32", device: str = "cpu", channels_last: bool = True
     ) -> None:
         super().__init__(threads, dtype)
-        if device != "cpu" and not (device.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+        on_cuda = isinstance(device, str) and device.partition(":")[0] == "cuda" and torch.cuda.is_available()
+        if device != "cpu" and not on_cuda:
             raise EngineError(f"the engine {self.name} cannot run on device {device!r} here: use cpu")
         self._device, self._channels_last = torch.device(device), channels_last
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rank_search.copying import copy_network
 from rank_search.errors import EngineError
-from rank_search.nests import Nest
+from rank_search.nests import Nest, leaves, mapped
 from rank_search.running import evaluating
 
 EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx", "openvino": "openvino"}
@@ -39,6 +41,14 @@ def needed(package: str, what: str) -> ModuleType:
         raise EngineError(
             f"{what} needs {package}, which is not installed: pip install 'rank-search[{EXTRAS[package]}]'"
         ) from error
+
+
+def in_single_precision(model: nn.Module, inputs: Nest) -> tuple[nn.Module, Nest]:
+    """The network and its inputs in float32, in which tables of times are; a copy if they are in another type."""
+    values = [*model.parameters(), *model.buffers(), *leaves(inputs)]
+    if all(value.dtype == torch.float32 for value in values if value.is_floating_point()):
+        return model, inputs
+    return copy_network(model).float(), mapped(inputs, lambda one: one.float() if one.is_floating_point() else one)
 
 
 def traced_onnx(model: nn.Module, inputs: Nest, what: str) -> bytes:
@@ -143,9 +153,32 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+            _no_descriptor(2),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _no_descriptor(number: int) -> Iterator[None]:
+    """Without what libraries write past Python, such as the whole graph of a network that cannot be traced."""
+    try:
+        kept = os.dup(number)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)

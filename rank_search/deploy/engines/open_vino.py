@@ -10,7 +10,7 @@ from torch import nn
 
 from rank_search.deploy.engines.engine import Engine, Runner
 from rank_search.deploy.engines.onnx_chain import chain_to_onnx
-from rank_search.deploy.engines.onnx_export import needed, traced_onnx
+from rank_search.deploy.engines.onnx_export import in_single_precision, needed, traced_onnx
 from rank_search.errors import EngineError, told
 from rank_search.nests import Nest, leaves
 
@@ -32,6 +32,7 @@ class OpenVino(Engine):
         needed("onnx", f"the engine {self.name}")
 
     def prepare(self, model: nn.Module, inputs: Nest) -> Runner:
+        model, inputs = in_single_precision(model, inputs)
         return self.load(traced_onnx(model, inputs, f"the engine {self.name}"), inputs)
 
     def prepare_chain(self, modules: nn.Sequential, inputs: torch.Tensor) -> Runner:

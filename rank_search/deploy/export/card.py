@@ -64,12 +64,16 @@ def _table(exported: Exported) -> str:
 
 
 def _folding(exported: Exported) -> list[str]:
-    folded, left = exported.folding.folded, exported.folding.left
-    if not folded and not left:
-        return []
-    lines = [f"{len(folded)} batch norms are folded into the layers before them."]
-    lines += [f"- `{name}` is left: {reason}" for name, reason in left.items()]
-    return ["## Batch norm", "\n".join(lines)]
+    folding, sections = exported.folding, []
+    if folding.folded or folding.left:
+        lines = [f"{len(folding.folded)} batch norms are folded into the layers before them."]
+        lines += [f"- `{name}` is left: {reason}" for name, reason in folding.left.items()]
+        sections += ["## Batch norm", "\n".join(lines)]
+    if folding.merged:
+        lines = ["Factors without a nonlinearity between them are one:"]
+        lines += [f"- `{first}` is part of `{second}`" for first, second in folding.merged.items()]
+        sections += ["## Merged factors", "\n".join(lines)]
+    return sections
 
 
 def _costs(exported: Exported) -> str:

@@ -23,6 +23,7 @@ from rank_search.deploy.export.folding import Folding, fold_batch_norm
 from rank_search.deploy.export.format import Format
 from rank_search.deploy.export.formats import make_format
 from rank_search.deploy.export.int8 import quantise
+from rank_search.deploy.export.merging import merge_factors
 from rank_search.deploy.export.parity import (
     TRACED,
     Parity,
@@ -146,7 +147,8 @@ class _Table:
         outputs = reference(network, inputs)
         self.folding[name], written = Folding(), network
         if form.folds:
-            written, self.folding[name] = fold_batch_norm(network, inputs)
+            written, folding = fold_batch_norm(network, inputs)
+            self.folding[name] = replace(folding, merged=merge_factors(written, inputs))
         path = place / form.file
         traced = samples(inputs, max(TRACED, check_nest(inputs, "the example"))) if self._dynamic else inputs
         form.write(written, traced, path, self._dynamic)

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils import fusion
 
 from rank_search.copying import copy_network
+from rank_search.deploy.export.graph import calls_in, calls_of, put
 from rank_search.errors import told
 from rank_search.nests import Nest
-from rank_search.running import evaluating
 from rank_search.space.forms.low_rank import LowRank
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -27,10 +26,12 @@ class Folding:
     """Args:
     folded: batch norms that are gone, and the layer that each went into.
     left: batch norms that stay, and why.
+    merged: factors that are gone, and the one that each is part of now.
     """
 
     folded: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
 
 
 def fold_batch_norm(network: nn.Module, inputs: Nest) -> tuple[nn.Module, Folding]:
@@ -48,8 +49,7 @@ def fold_batch_norm(network: nn.Module, inputs: Nest) -> tuple[nn.Module, Foldin
     if not norms:
         return folded, Folding()
     try:
-        with evaluating(folded):
-            nodes = list(_traced(folded, inputs).nodes)
+        nodes = calls_in(folded, inputs)
     except Exception as error:  # data-dependent control flow, anything that symbols cannot be
         return folded, Folding(left=dict.fromkeys(norms, f"the network cannot be traced: {told(error)}"))
     modules = dict(folded.named_modules())
@@ -66,35 +66,16 @@ def fold_batch_norm(network: nn.Module, inputs: Nest) -> tuple[nn.Module, Foldin
         if reason is not None:
             found.left[name] = reason
             continue
-        _put(folded, layer, _fused(modules[layer], norm))
-        _put(folded, name, nn.Identity())
+        put(folded, layer, _fused(modules[layer], norm))
+        put(folded, name, nn.Identity())
         modules = dict(folded.named_modules())
         found.folded[name] = layer
     return folded, found
 
 
-class _Tracer(fx.Tracer):
-    """Factorised layers are single calls, as the layers were that they replace."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LowRank) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _traced(network: nn.Module, inputs: Nest) -> fx.Graph:
-    """The network's graph, with the shape of every value."""
-    graph = fx.GraphModule(network, _Tracer().trace(network))
-    if isinstance(inputs, Mapping):
-        names = [str(node.target) for node in graph.graph.nodes if node.op == "placeholder"]
-        given = tuple(inputs[name] for name in names if name in inputs)
-    else:
-        given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-    ShapeProp(graph).propagate(*given)
-    return graph.graph
-
-
 def _before(norm: str, nodes: list[fx.Node], modules: Mapping[str, nn.Module]) -> fx.Node | str:
     """The call of the layer that alone feeds a batch norm; in words why there is none."""
-    calls = _calls(norm, nodes, modules)
+    calls = calls_of(norm, nodes, modules)
     if len(calls) != 1:
         return f"it is called {len(calls)} times"
     before: Any = calls[0].args[0] if calls[0].args else calls[0].kwargs.get("input")
@@ -102,15 +83,9 @@ def _before(norm: str, nodes: list[fx.Node], modules: Mapping[str, nn.Module]) -
         return "no layer is directly before it"
     if len(before.users) != 1:
         return f"{before.target!r} before it is used elsewhere, too"
-    if len(_calls(str(before.target), nodes, modules)) != 1:
+    if len(calls_of(str(before.target), nodes, modules)) != 1:
         return f"{before.target!r} before it is called several times"
     return before
-
-
-def _calls(name: str, nodes: list[fx.Node], modules: Mapping[str, nn.Module]) -> list[fx.Node]:
-    """All calls of a module, under whatever name."""
-    module = modules[name]
-    return [node for node in nodes if node.op == "call_module" and modules.get(str(node.target)) is module]
 
 
 def _why_not(layer: nn.Module, norm: nn.Module, call: fx.Node) -> str | None:
@@ -135,8 +110,3 @@ def _fused(layer: Any, norm: Any) -> nn.Module:
         else:
             fused = fusion.fuse_conv_bn_eval(layer, norm, transpose=type(layer) in TRANSPOSED)
     return fused
-
-
-def _put(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)

@@ -14,6 +14,7 @@ from rank_search.run.config import NAME, RunConfig, SearcherConfig, Section, dis
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings, read_config
 from rank_search.space import Budget
+from rank_search.space.metrics.metric import ALWAYS
 
 KEY = "regret"
 
@@ -41,10 +42,15 @@ class RegretConfig(Section):
     def _tasks(cls, tasks: dict[str, list[dict[str, float | int]]]) -> dict[str, list[dict[str, float | int]]]:
         for name, budgets in tasks.items():
             try:
-                section_of(name)
-                labels = [str(Budget(**bounds)) for bounds in budgets]
+                section = section_of(name)
+                made = [Budget(**bounds) for bounds in budgets]
             except InvalidInputError as error:
                 raise ValueError(str(error)) from None
+            counted = [*ALWAYS, *section["space"].get("metrics", [])]
+            other = next((metric for budget in made for metric in budget.metrics if metric not in counted), None)
+            if other is not None:
+                raise ValueError(f"{name!r} recorded {', '.join(dict.fromkeys(counted))} and no {other}")
+            labels = [*map(str, made)]
             if not labels or len(set(labels)) < len(labels):
                 raise ValueError(f"{name!r} needs budgets, each once")
         return tasks
