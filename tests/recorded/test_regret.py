@@ -110,6 +110,7 @@ def test_the_answers_of_a_benchmark_are_those_that_its_report_ranks(recorded_fol
     [
         ({"regret": {"nowhere": [{"macs": 0.5}]}}, "unknown recorded task 'nowhere'"),
         ({"searchers": ["random", "random"]}, "'random' stands twice"),
+        ({"regret": {"digits": [{"latency_ms": 0.5}]}}, "'digits' recorded params, macs and no latency_ms"),
         ({"evaluations": [4, 4]}, "rising whole numbers"),
         ({"seeds": 0}, "seeds"),
         ({"searchers": [{"name": "random", "sedes": 3}]}, "unknown key 'searchers.0.sedes' .did you mean 'seeds'"),

@@ -25,9 +25,8 @@ ENGINES = [
 def small_net() -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(256, 4)).eval()
-    return compress(
-        net, RankPlan.from_json({"0": "dense", "2": {"form": "tucker2", "ranks": [8, 8]}, "4": "dense"})
-    ).eval()
+    plan = RankPlan.from_json({"0": "dense", "2": {"form": "tucker2", "ranks": [8, 8]}, "4": "dense"})
+    return compress(net, plan).eval()
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -55,7 +54,7 @@ def test_a_device_that_is_not_there_is_named(device: object) -> None:
         make_engine({"eager": {"device": device}})
 
 
-def test_what_an_exporter_prints_of_a_network_that_it_cannot_trace_is_not_shown(
+def test_what_an_exporter_prints_of_a_graph_is_not_shown(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     class Odd(nn.Module):
