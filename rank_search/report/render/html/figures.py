@@ -21,7 +21,7 @@ from rank_search.report.sections import NamedFigure
 from rank_search.report.tables.numbers import numbers, spoken
 
 HEADINGS: dict[type, str] = {
-    MeasureAgainstCost: "Worth against cost",
+    MeasureAgainstCost: "Result against cost",
     Incumbents: "Progress of the searches",
     Ranks: "Ranks per layer",
     RankPaths: "Ranks while training",
@@ -93,7 +93,9 @@ class Gallery:
         block = element(
             "figure",
             element("p", value.title, class_="title", id=f"{name}-title"),
-            element("div", shown.svg, class_="scroll plot", role="group", tabindex="0", aria_labelledby=f"{name}-title"),
+            element(
+                "div", shown.svg, class_="scroll plot", role="group", tabindex="0", aria_labelledby=f"{name}-title"
+            ),
             element("figcaption", " ".join(value.notes)) if value.notes else Markup(),
             told or Markup(),
             id=name,

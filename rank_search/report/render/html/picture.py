@@ -11,6 +11,7 @@ from rank_search.report.render.html.colours import themed
 from rank_search.report.render.html.markup import Markup
 from rank_search.report.render.png.vector import Spot, Vector
 
+PIXELS = 4 / 3  # of a point
 REACH = 7.0  # points around a point within which it speaks
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
@@ -50,8 +51,9 @@ def picture(drawn: Vector, prefix: str, label: str) -> Picture:
     root.attrib.clear()
     root.attrib |= {
         "viewBox": f"0 0 {drawn.width:g} {drawn.height:g}",
-        "width": f"{drawn.width:g}",
-        "height": f"{drawn.height:g}",
+        "width": f"{drawn.width * PIXELS:.0f}",
+        "height": f"{drawn.height * PIXELS:.0f}",
+        "style": f"--w:{drawn.width * PIXELS:.0f}px",
         "role": "img",
         "aria-label": label,
     }
@@ -85,7 +87,7 @@ def _localise(node: ElementTree.Element, prefix: str, used: set[str], colours: s
         elif name == "style":
             value = _style(value, colours)
         elif name in NUMERIC:
-            value = _NUMBER.sub(lambda found: f"{float(found[0]):.4g}" if "matrix" in value else _short(found[0]), value)
+            value = _NUMBER.sub(_exactly if "matrix" in value else _briefly, value)
         value = _REFERENCE.sub(lambda found: f"url(#{prefix}{found[1]})", value)
         if value:
             node.attrib[name] = value
@@ -135,6 +137,14 @@ def _spot(spot: Spot) -> ElementTree.Element:
         made = ElementTree.Element("circle", {"cx": _short(spot.x), "cy": _short(spot.y), "r": _short(REACH)})
     ElementTree.SubElement(made, "title").text = spot.text
     return made
+
+
+def _exactly(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.6g}"
+
+
+def _briefly(found: re.Match[str]) -> str:
+    return _short(found[0])
 
 
 def _short(number: float | str) -> str:

@@ -50,7 +50,7 @@ def table_html(table: Table, caption: str, *, tools: bool = False) -> Markup:
             class_="tools" if tools else None,
         ),
         class_="scroll",
-        role="region",
+        role="group",
         aria_label=caption,
         tabindex="0",
     )

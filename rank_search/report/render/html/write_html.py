@@ -12,8 +12,8 @@ import yaml
 
 from rank_search.errors import InvalidInputError, RunError
 from rank_search.files import read_json, write_text
-from rank_search.records.schema import CONFIG_FILE, REGRET_FILE, RUN_FILE
 from rank_search.recorded import read_recording
+from rank_search.records.schema import CONFIG_FILE, REGRET_FILE, RUN_FILE
 from rank_search.report.regret import read_regret, regret_report
 from rank_search.report.render.html.page import html_page, regret_page
 from rank_search.report.sections import report_of

@@ -112,7 +112,7 @@ def _let_speak(axes: Axes, layer: LayerProbabilities, name: str, mode: str) -> N
     best = layer.most_probable(mode)
     shown = [place for place in sparse(len(best)) if np.isfinite(best[place])]
     texts = [
-        f"{name}, {mode}, round {layer.rounds[n]}: rank {best[n]:g} with probability {layer.modes[mode][int(best[n]), n]:.2f}"
+        f"{name}, {mode}, round {layer.rounds[n]}: rank {best[n]:g}, p = {layer.modes[mode][int(best[n]), n]:.2f}"
         for n in shown
     ]
     put_points(axes, layer.rounds[shown], best[shown], texts)

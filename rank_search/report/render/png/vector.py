@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from rank_search.report.render.png.hover import Mark, marks_of
 
 POINTS_PER_INCH = 72
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "rank-search", "svg.image_inline": True}
 METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -54,7 +53,7 @@ def vector(figure: Figure) -> Vector:
     figure.set_dpi(POINTS_PER_INCH)
     FigureCanvasSVG(figure)
     written = StringIO()
-    with rc_context(SETTINGS):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rank-search", "svg.image_inline": True}):
         figure.savefig(written, format="svg", dpi=POINTS_PER_INCH, metadata=METADATA)
     width, height = (float(inches) * POINTS_PER_INCH for inches in figure.get_size_inches())
     return Vector(written.getvalue(), width, height, tuple(_spot(mark, height) for mark in marks_of(figure)))
