@@ -2,6 +2,7 @@
 (() => {
   const root = document.documentElement;
   const KEY = "rank-search-theme";
+  const TOGETHER = 8; // points under one pointer that speak at once
   const kept = () => { try { return localStorage.getItem(KEY); } catch { return null; } };
   const keep = (theme) => { try { localStorage.setItem(KEY, theme); } catch { /* a page from a file may not remember */ } };
   const chosen = kept();
@@ -62,7 +63,7 @@
     const heads = [...table.tHead.rows[0].cells];
     const wanted = heads.map((head, column) => [head.dataset.filter, column]).filter(([name]) => name);
     const rows = [...table.tBodies[0].rows];
-    if (!wanted.length || rows.length < 4) return;
+    if (!wanted.length || rows.length < 8) return;
     const box = make("div", { class: "filter", role: "search", "aria-label": `Filter ${table.caption.textContent}` });
     const count = make("output", { "aria-live": "polite" });
     const tests = wanted.map(([name, column]) => {
@@ -104,10 +105,10 @@
       title.remove();
     });
     document.addEventListener("pointerover", (event) => {
-      const said = event.target.dataset && event.target.dataset.tip;
-      tip.hidden = !said;
-      if (!said) return;
-      tip.textContent = said;
+      tip.hidden = !(event.target.dataset && event.target.dataset.tip);
+      if (tip.hidden) return;
+      const here = document.elementsFromPoint(event.clientX, event.clientY).map((one) => one.dataset && one.dataset.tip);
+      tip.textContent = [...new Set(here.filter(Boolean))].slice(0, TOGETHER).join("\n") || event.target.dataset.tip;
       const place = event.target.getBoundingClientRect();
       const size = tip.getBoundingClientRect();
       const middle = place.left + place.width / 2 - size.width / 2;

@@ -37,9 +37,8 @@ def test_a_folder_without_a_config_has_a_page_named_after_it(write_run: Write, t
 
 
 def test_regret_is_written_too(tmp_path: Path) -> None:
-    rows = [
-        f"digits,macs=0.5,{name},{seed},done,,0.{seed + n},0.1" for seed in (1, 2, 3) for n, name in enumerate("ab")
-    ]
+    cells = [(name, seed, f"0.{seed + place}") for seed in (1, 2, 3) for place, name in enumerate("ab")]
+    rows = [f"digits,macs=0.5,{name},{seed},done,,{regret},0.1" for name, seed, regret in cells]
     (tmp_path / "regret.csv").write_text(
         "\n".join(["task,budget,searcher,seed,status,reason,regret_4,test_regret_4", *rows]) + "\n"
     )
