@@ -64,7 +64,7 @@
     const wanted = heads.map((head, column) => [head.dataset.filter, column]).filter(([name]) => name);
     const rows = [...table.tBodies[0].rows];
     if (!wanted.length || rows.length < 8) return;
-    const box = make("div", { class: "filter", role: "search", "aria-label": `Filter ${table.caption.textContent}` });
+    const box = make("div", { class: "filter", role: "group", "aria-label": `Filter ${table.caption.textContent}` });
     const count = make("output", { "aria-live": "polite" });
     const tests = wanted.map(([name, column]) => {
       const label = make("label", {}, name === "budget" ? "Budget" : "Searcher");

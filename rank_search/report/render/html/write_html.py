@@ -55,8 +55,9 @@ def _about(folder: Path, config: str, title: str) -> dict[str, str]:
     said = {}
     if config:
         said["Config"] = config
-    recorded = [*_lines(_record(folder)), f"page made by rank-search {version('rank-search')}"]
-    said["Versions"] = "\n".join(recorded)
+    found = _record(folder)
+    unknown = [] if "versions" in found else ["versions of libraries: not recorded by this run folder"]
+    said["Versions"] = "\n".join([*_lines(found), *unknown, f"page made by rank-search {version('rank-search')}"])
     if config:
         where = re.sub(r"[^\w.-]+", "-", title) or "again"
         said["How to reproduce"] = (

@@ -25,6 +25,7 @@ def test_the_page_has_config_versions_and_how_to_do_it_again(write_run: Write) -
     config, versions, again = (section.all("code")[0].text for section in page.all("section")[-3:])
     assert config == (folder / "config.yaml").read_text()
     assert {"id: abc", f"schema: {VERSION}", "versions torch: 2.9.1"} < set(versions.split("\n"))
+    assert "not recorded" not in versions
     assert "rank-search bench config.yaml --output runs/my-run" in again
     assert str(folder) not in text
 
@@ -33,7 +34,9 @@ def test_a_folder_without_a_config_has_a_page_named_after_it(write_run: Write, t
     folder = write_run([done("t", "macs=0.5", "tpe", 0, 0.9)])
     page = tree(write_html(folder, tmp_path / "new" / "page.html").read_text(encoding="utf-8"))
     assert page.all("h1")[0].text == folder.name
-    assert [section.all("h2")[0].text for section in page.all("section")][-1] == "Versions"
+    last = page.all("section")[-1]
+    assert last.all("h2")[0].text == "Versions"
+    assert "versions of libraries: not recorded" in last.text
 
 
 def test_regret_is_written_too(tmp_path: Path) -> None:
