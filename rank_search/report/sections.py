@@ -59,6 +59,7 @@ class Report:
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
         remarks: one line for all finished cells that have the same.
+        summary: sentences that say what was found; the first is the headline.
     """
 
     sections: tuple[Section, ...]
@@ -66,6 +67,7 @@ class Report:
     legend: tuple[str, ...]
     failures: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
 
 
 def report_of(folder: Path | str) -> Report:

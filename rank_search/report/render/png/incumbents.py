@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from rank_search.report.figures.incumbents import Incumbents
+from rank_search.report.figures.incumbents import Curve, Incumbents
+from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import line_frame, put_legend, put_note
 from rank_search.report.render.png.palette import Look
 
@@ -37,6 +38,9 @@ def draw_incumbents(value: Incumbents, styles: Mapping[str, Look]) -> Figure:
             axes.fill_between(
                 curve.evaluations, curve.low, curve.high, step="post", color=look.color, alpha=0.18, linewidth=0
             )
+        shown = sparse(len(curve.mean))
+        texts = [_says(value.labels[searcher], curve, place) for place in shown]
+        put_points(axes, curve.evaluations[shown], curve.mean[shown], texts)
     if value.logarithmic:
         axes.set_yscale("log")
     if value.message:
@@ -47,3 +51,8 @@ def draw_incumbents(value: Incumbents, styles: Mapping[str, Look]) -> Figure:
     put_legend(figure)
     put_note(figure, *value.notes)
     return figure
+
+
+def _says(label: str, curve: Curve, place: int) -> str:
+    spread = f" ({curve.low[place]:.4g} to {curve.high[place]:.4g})" if curve.seeds > 1 else ""
+    return f"{label}, {curve.evaluations[place]:g} evaluations: {curve.mean[place]:.4g}{spread}"

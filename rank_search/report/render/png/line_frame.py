@@ -12,6 +12,7 @@ Side = Literal["outside right upper", "outside right center"]
 
 GRID_COLOR = "#DDDDDD"
 NOTE_COLOR = "#555555"
+ENTRY_INCHES, AROUND_ENTRIES = 0.21, 5  # height of an entry of the legend; of title and note, in entries
 TITLE_INCHES, NOTE_INCHES = 0.1, 0.07  # width of a character
 
 
@@ -29,8 +30,13 @@ def line_frame(title: str, *, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def put_legend(figure: Figure, *, title: str | None = None, side: Side = "outside right upper") -> None:
-    """Adds the legend outside of the axes, where it covers nothing; none if nothing has a label."""
-    if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
+    """Adds the legend outside of the axes, where it covers nothing; none if nothing has a label.
+
+    A figure that is too low for all entries becomes higher.
+    """
+    entries = sum(len(axes.get_legend_handles_labels()[0]) for axes in figure.axes)
+    if entries:
+        figure.set_figheight(max(figure.get_figheight(), ENTRY_INCHES * (entries + AROUND_ENTRIES)))
         figure.legend(loc=side, title=title, frameon=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from rank_search.report.figures.measure_against_cost import CostLine, MeasureAgainstCost
+from rank_search.report.render.png.hover import put_points
 from rank_search.report.render.png.line_frame import line_frame, put_legend, put_note
 from rank_search.report.render.png.palette import DENSE_COLOR, Look
 
@@ -44,6 +46,7 @@ def draw_measure_against_cost(value: MeasureAgainstCost, styles: Mapping[str, Lo
 def _draw(axes: Axes, line: CostLine, look: Look, shift: float) -> None:
     """Draws one line, ``shift`` points to the right."""
     half = np.nan_to_num(line.half_width, nan=0.0)
+    shifted = axes.transData + ScaledTranslation(shift / 72, 0.0, axes.figure.dpi_scale_trans)
     axes.errorbar(
         line.cost,
         line.mean,
@@ -57,7 +60,12 @@ def _draw(axes: Axes, line: CostLine, look: Look, shift: float) -> None:
         elinewidth=1.2,
         capsize=3,
         label=line.label,
-        transform=axes.transData + ScaledTranslation(shift / 72, 0.0, axes.figure.dpi_scale_trans),
+        transform=shifted,
     )
+    put_points(axes, line.cost, line.mean, map(partial(_says, line.label), line.cost, line.mean, half), shifted)
     # A shifted line does not widen the axes by itself.
     axes.update_datalim(np.column_stack([np.tile(line.cost, 2), np.concatenate([line.mean - half, line.mean + half])]))
+
+
+def _says(label: str, cost: float, mean: float, half: float) -> str:
+    return f"{label}, cost {cost:.4g}: {mean:.4g}{f' ± {half:.2g}' if half else ''}"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rank_search.report.figures.probabilities import FloatArray, LayerProbabilities, Probabilities
+from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import NOTE_COLOR, put_note, put_title
 from rank_search.report.render.png.palette import COLORS
 from rank_search.report.render.png.panel_grid import (
@@ -53,6 +54,7 @@ def draw_probabilities(value: Probabilities) -> Figure:
         form = layer.form if len(layer.forms) > 1 else ""
         for axes, mode in zip(panels, layer.modes, strict=True):
             _draw(axes, layer, mode)
+            _let_speak(axes, layer, name, mode)
             axes.set_xlim(first - 0.5, last + 0.5)
             tick_ranks(axes, len(layer.modes[mode]) - 1)
             title_panel(axes, shortened(name, grid.width, f", {mode}"), pad=TITLE_PAD + 72 * DETAIL_INCHES)
@@ -104,6 +106,16 @@ def _draw(axes: Axes, layer: LayerProbabilities, mode: str) -> None:
         markersize=2.2,
         markeredgewidth=0,
     )
+
+
+def _let_speak(axes: Axes, layer: LayerProbabilities, name: str, mode: str) -> None:
+    best = layer.most_probable(mode)
+    shown = [place for place in sparse(len(best)) if np.isfinite(best[place])]
+    texts = [
+        f"{name}, {mode}, round {layer.rounds[n]}: rank {best[n]:g}, p = {layer.modes[mode][int(best[n]), n]:.2f}"
+        for n in shown
+    ]
+    put_points(axes, layer.rounds[shown], best[shown], texts)
 
 
 def _visible(probabilities: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from rank_search.report.figures.rank_paths import RankPaths
+from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import GRID_COLOR, put_legend, put_note, put_title
 from rank_search.report.render.png.palette import COLORS, DENSE_FILL
 from rank_search.report.render.png.panel_grid import panel_grid, shade_dense, shortened, tick_ranks, title_panel
@@ -40,6 +41,9 @@ def draw_rank_paths(value: RankPaths) -> Figure:
                 label=mode if mode in unlabelled else None,
             )
             unlabelled.discard(mode)
+            shown = sparse(len(ranks))
+            texts = [f"{layer}, {mode}, epoch {path.epochs[n]:.3g}: rank {ranks[n]:g}" for n in shown]
+            put_points(axes, path.epochs[shown], ranks[shown], texts)
         axes.set_xlim(0.0, last * (1 + END_MARGIN) or 1.0)
         edges = [*path.epochs.tolist(), axes.get_xlim()[1]]
         shade_dense(axes, edges, path.dense, color=DENSE_FILL, zorder=0)

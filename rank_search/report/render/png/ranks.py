@@ -10,6 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from rank_search.report.figures.ranks import Ranks
+from rank_search.report.render.png.hover import put_box
 from rank_search.report.render.png.line_frame import put_note, put_title
 from rank_search.report.render.png.palette import DENSE_FILL
 
@@ -31,6 +32,7 @@ def draw_ranks(value: Ranks) -> Figure:
     for row, texts in enumerate(value.texts):
         for column, text in enumerate(texts):
             axes.text(column, row, text, **CENTERED)
+            put_box(axes, column, row, 1.0, 1.0, _says(value, row, column))
     if rows:
         axes.imshow(_colours(value), aspect="auto", interpolation="nearest")
     axes.set_xticks(range(columns), labels=list(value.columns), parse_math=False)
@@ -47,6 +49,13 @@ def draw_ranks(value: Ranks) -> Figure:
     figure.colorbar(ScalarMappable(Normalize(0.0, 1.0), SHADES), ax=axes, label=value.share_label, aspect=30)
     put_note(figure, *value.notes)
     return figure
+
+
+def _says(value: Ranks, row: int, column: int) -> str:
+    share = value.shares[row, column]
+    part = f" ({share:.0%} of the largest rank)" if np.isfinite(share) else ""
+    searcher = value.columns[column].replace("\n", ", ")
+    return f"{value.layers[row]}, {searcher}: {value.texts[row][column]}{part}"
 
 
 def _size(value: Ranks) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from drawn_texts import all_texts, labels
+from drawn_texts import all_texts, assert_apart, labels
 
 from rank_search.report.figures.incumbents import Curve, Incumbents
 from rank_search.report.render.png.incumbents import draw_incumbents
@@ -40,3 +40,13 @@ def test_without_curves_the_message_stands_in_the_middle() -> None:
     figure = draw_incumbents(value({}, message="Nothing to see."), STYLES)
     assert "Nothing to see." in all_texts(figure)
     assert labels(figure) == []
+
+
+def test_a_legend_of_forty_searchers_is_inside_the_picture() -> None:
+    names = [f"searcher_{n}" for n in range(40)]
+    figure = draw_incumbents(value(dict.fromkeys(names, TWO)), looks(names))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert len(labels(figure)) == 40
+    assert_apart(figure, legend.get_texts())
+    assert draw_incumbents(value({"tpe": TWO}), STYLES).get_figheight() == 5.0

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from html_tree import Node, cells, tree
+from probability_traces import TWO_ROUNDS
+from rank_traces import TWO_LAYERS
+from run_folder import Write, done, done_regression, failed
+
+from rank_search.report import report_of
+from rank_search.report.regret.sections import RegretReport
+from rank_search.report.render.html import html_page, regret_page
+from rank_search.report.render.html.document import ROOM
+from rank_search.report.sections import Report
+from rank_search.report.tables.table import Column, Table
+
+EVIL = "<script>alert(1)</script>"
+ABOUT = {"Config": f"name: x # {EVIL} & more", "How to reproduce": "rank-search bench config.yaml"}
+
+
+@pytest.fixture
+def folder(write_run: Write) -> Path:
+    """Two tasks, two budgets, a failure, ranks and probabilities that were learned."""
+    found = write_run(
+        [
+            failed("digits", "macs=0.5", "tpe", 0, f"{EVIL} out of\nmemory"),
+            *(done("digits", "macs=0.5", "tpe", seed, 0.90 + 0.01 * seed) for seed in (1, 2, 3)),
+            *(done("digits", "macs=0.5", "uniform", seed, 0.85, evaluations=0) for seed in (0, 1)),
+            *(done("digits", "macs=0.3", "tpe", seed, 0.80, kept_macs=0.29, remarks="slow") for seed in (0, 1)),
+            *(done_regression("prices", "macs=0.3", "tpe", seed, 3.0 + seed) for seed in (0, 1)),
+        ]
+    )
+    trace = "".join(json.dumps(line) + "\n" for line in (*TWO_LAYERS, *TWO_ROUNDS))
+    (found / "cells" / "digits-macs=0.5-tpe-1" / "trace.jsonl").write_text(trace)
+    return found
+
+
+@pytest.fixture
+def report(folder: Path) -> Report:
+    return report_of(folder)
+
+
+@pytest.fixture
+def page(report: Report) -> Node:
+    return tree(html_page(report, title="small", about=ABOUT))
+
+
+def headings(page: Node) -> list[str]:
+    return [section.all("h2")[0].text for section in page.all("main")[0].all("section")]
+
+
+def test_the_parts_stand_in_their_order_and_the_contents_lead_to_them(page: Node) -> None:
+    assert [node.name for node in page.all("body")[0].children if isinstance(node, Node)] == [
+        *("a", "header", "nav", "main", "footer")
+    ]
+    expected = ["Leaderboard", "digits", "prices", "Failures", "Remarks", "Config", "How to reproduce"]
+    assert headings(page) == expected
+    ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    links = [link.attributes["href"] for link in page.all("a")]
+    assert all(link is not None and link.removeprefix("#") in ids for link in links)
+    assert [link.text for link in page.all("nav")[0].all("a")] == expected
+    digits = page.all("section", id="task-1")[0]
+    assert [title.text for title in digits.all("h3")] == [
+        "Result against cost",
+        "Progress of the searches",
+        "Ranks per layer",
+        "Ranks while training",
+        "Probabilities of ranks",
+    ]
+
+
+def test_no_two_elements_have_one_id_and_every_reference_is_met(page: Node) -> None:
+    ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(ids) == len(set(ids)) > 50
+    referred = [value for node in page.walk() for key, value in node.attributes.items() if key == "aria-labelledby"]
+    for svg in page.all("svg"):
+        own = {node.attributes["id"] for node in svg.walk() if "id" in node.attributes}
+        links = [node.attributes["href"] for node in svg.walk() if node.name == "use"]
+        paints = re.findall(r"url\(#([^)]+)\)", " ".join(v or "" for n in svg.walk() for v in n.attributes.values()))
+        assert {link.removeprefix("#") for link in links if link} | set(paints) == own  # and nothing without use
+    assert set(referred) <= set(ids)
+
+
+def test_what_runs_say_is_escaped(report: Report) -> None:
+    sections = tuple(replace(section, task=f"{EVIL}{section.task}") for section in report.sections)
+    evil = replace(report, sections=sections, summary=(f"First: {EVIL}.", EVIL), remarks=(f"cell: {EVIL}",))
+    text = html_page(evil, title=EVIL, about=ABOUT)
+    assert EVIL not in text
+    page = tree(text)
+    assert len(page.all("script")) == 1
+    assert page.all("h1")[0].text == EVIL
+    assert EVIL in page.all("section", id="failures")[0].text
+    assert headings(page)[1] == f"{EVIL}digits"
+    assert page.all("section", id="about-1")[0].all("code")[0].text == ABOUT["Config"]
+
+
+def test_a_searcher_with_a_dangerous_name_is_drawn_and_told(write_run: Write) -> None:
+    folder = write_run([done("t&<b>", "macs=0.5", 'x"<i>', seed, 0.9, cell=f"c{seed}") for seed in (0, 1)])
+    page = tree(html_page(report_of(folder), title="t", about={}))
+    assert not page.all("i")
+    assert any(text.text == 'x"<i>' for svg in page.all("svg") for text in svg.all("text"))
+    assert any(title.text.startswith('x"<i>, cost') for title in page.all("title"))
+
+
+def test_the_page_loads_nothing(report: Report) -> None:
+    text = html_page(report, title="small", about=ABOUT)
+    page = tree(text)
+    for node in page.walk():
+        for key, value in node.attributes.items():
+            if key in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+                assert value is not None
+                assert value.startswith(("#", "data:")), (node.name, value)
+    style = "".join(node.text for node in page.all("style"))
+    assert "@import" not in style
+    assert "url(" not in style
+    assert not [node for node in page.walk() if node.name in ("iframe", "object", "embed", "img", "base", "form")]
+    assert "http:" not in text
+    assert "https:" not in text
+    policy = next(node for node in page.all("meta") if node.attributes.get("http-equiv"))
+    assert "default-src 'none'" in (policy.attributes["content"] or "")
+
+
+def test_the_policy_lets_the_script_of_the_page_run(page: Node) -> None:
+    from base64 import b64encode
+    from hashlib import sha256
+
+    (script,) = page.all("script")
+    digest = b64encode(sha256(script.text.encode()).digest()).decode()
+    (policy,) = [node.attributes["content"] for node in page.all("meta") if node.attributes.get("http-equiv")]
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert not [key for node in page.walk() for key in node.attributes if key.startswith("on")]
+
+
+def test_the_same_report_is_the_same_page(folder: Path) -> None:
+    first, second = (html_page(report_of(folder), title="t", about=ABOUT) for _ in range(2))
+    assert first == second
+
+
+def test_tables_say_what_the_values_say(report: Report, page: Node) -> None:
+    boards = page.all("section", id="leaderboards")[0].all("table")
+    for section, table in zip(report.sections, boards, strict=True):
+        columns = section.tables[0].columns
+        assert cells(table) == [list(row) for row in zip(*(column.cells for column in columns), strict=True)]
+        assert table.all("caption")[0].text == section.tables[0].title
+        (head,) = table.all("thead")
+        assert all(cell.attributes["scope"] == "col" for cell in head.all("th"))
+        assert all(row.all("th")[0].attributes["scope"] == "row" for row in table.all("tbody")[0].all("tr"))
+    validation = [row[6] for row in cells(boards[0])]
+    assert "93.0 ± 2.5" in validation  # 0.91, 0.92 and 0.93 on test, 0.01 more here; t(0.975, 2) = 4.303
+
+
+def test_every_figure_has_title_label_caption_and_numbers(report: Report, page: Node) -> None:
+    figures = page.all("figure")
+    named = [one for section in report.sections for one in section.figures]
+    assert len(figures) == len(named) > 5
+    assert {figure.all("p", class_="title")[0].text for figure in figures} == {one.figure.title for one in named}
+    for figure in figures:
+        (svg,) = figure.all("svg")
+        assert svg.attributes["role"] == "img"
+        assert figure.all("p", class_="title")[0].text in (svg.attributes["aria-label"] or "")
+        assert figure.all("details", class_="numbers")[0].all("table")
+        spots = [node for group in svg.all("g", class_="spots") for node in group.walk() if node.name != "title"]
+        assert spots
+        assert all(spot.all("title")[0].text for spot in spots)
+        drawn = {text.text for text in svg.all("text")}
+        assert not drawn & {one.figure.title for one in named}  # which stands above it already
+
+
+def test_points_say_their_value_and_interval(page: Node) -> None:
+    said = [title.text for title in page.all("figure")[0].all("title")]
+    assert "tpe, cost 49: 92 ± 2.5" in said
+    assert "tpe, cost 29: 80" in said
+    ranks = next(figure for figure in page.all("figure") if "form and ranks" in figure.text)
+    assert any(title.text.startswith("conv, tpe, seed 1: tucker2 16,12") for title in ranks.all("title"))
+
+
+def test_nothing_drawn_is_black_or_white_whatever_the_theme(page: Node) -> None:
+    for svg in page.all("svg"):
+        styles = " ".join(node.attributes.get("style") or "" for node in svg.walk())
+        bare = re.sub(r"var\(--c[0-9a-f]{6},#[0-9a-f]{6}\)", "", styles)
+        assert not re.search(r"#[0-9a-fA-F]{3}", bare)
+
+
+def test_the_headline_is_the_summary_or_else_what_was_counted(report: Report, page: Node) -> None:
+    assert page.all("p", class_="lead")[0].text == "2 searchers on 2 tasks; 1 cell failed."
+    told = tree(html_page(replace(report, summary=("One.", "Two.")), title="t", about={}))
+    assert [node.text for node in told.all("header")[0].all("p")][-2:] == ["One.", "Two."]
+
+
+def test_figures_without_room_are_left_out_and_named(report: Report) -> None:
+    whole = html_page(report, title="t", about={})
+    largest = ROOM + len(whole.encode()) // 2
+    cut = html_page(report, title="t", about={}, largest=largest)
+    assert len(cut.encode()) < largest
+    page = tree(cut)
+    kept = len(page.all("figure"))
+    named = [one for section in report.sections for one in section.figures]
+    assert 0 < kept < len(named)
+    (notice,) = page.all("p", class_="notice")
+    assert notice.text.startswith(f"{len(named) - kept} figures left out")
+    none = html_page(report, title="t", about={}, largest=0)
+    assert not tree(none).all("figure")
+    assert len(tree(none).all("table")) == 2
+
+
+def test_many_figures_of_a_kind_can_be_opened(write_run: Write) -> None:
+    budgets = [f"macs=0.{n}" for n in range(3, 9)]
+    page = tree(html_page(report_of(write_run([done("t", b, "tpe", 0, 0.9) for b in budgets])), title="t", about={}))
+    more = page.all("details", class_="more")
+    assert [node.all("summary")[0].text for node in more] == ["2 more of these figures"] * 2
+    assert [len(node.all("figure")) for node in more] == [2, 2]
+    assert len(page.all("figure")) == 13
+
+
+def test_a_run_without_a_finished_cell_has_a_page(write_run: Write) -> None:
+    page = tree(html_page(report_of(write_run([failed("t", "macs=0.5", "tpe", 0, "")])), title="t", about={}))
+    assert "No finished cell" in page.all("section", id="task-1")[0].text
+    assert "no reason was recorded" in page.all("section", id="failures")[0].text
+
+
+def test_many_failures_are_cut_and_counted(report: Report) -> None:
+    many = replace(report, failures=tuple(f"cell-{n}: broken" for n in range(500)))
+    (part,) = tree(html_page(many, title="t", about={})).all("section", id="failures")
+    assert "500 cells failed." in part.text
+    assert "300 more" in part.all("li")[-1].text
+
+
+def test_more_tables_of_a_task_stand_before_its_figures(report: Report) -> None:
+    extra = Table("pairs", (Column("searcher", ("a",), numeric=False), Column("p", ("0.03",))), ("",))
+    first = report.sections[0]
+    more = replace(report, sections=(replace(first, tables=(*first.tables, extra)), *report.sections[1:]))
+    (part,) = tree(html_page(more, title="t", about={})).all("section", id="task-1")
+    assert cells(part.all("table", class_="tools")[0]) == [["a", "0.03"]]
+
+
+def test_a_benchmark_of_regret_has_tables_and_words() -> None:
+    table = Table("regret", (Column("searcher\n", (EVIL,), numeric=False), Column("at 4", ("0.1 [.0 .2]",))), ("",))
+    page = tree(
+        regret_page(
+            RegretReport((table,), ("A wins.", "Regret: …"), ("tpe: 1 of 2 failed: x",)), title="r", about=ABOUT
+        )
+    )
+    assert cells(page.all("table")[0]) == [[EVIL, "0.1 [.0 .2]"]]
+    assert page.all("p", class_="lead")[0].text == "A wins."
+    assert headings(page) == ["Regrets", "Failures", "Config", "How to reproduce"]
