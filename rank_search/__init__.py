@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rank_search.nests import Nest, call
     from rank_search.recorded import RecordedTask, Recording, load_recorded, read_recording, recordings
     from rank_search.run.budgeted_search import BudgetedSearch
+    from rank_search.run.compression import Compressed, compress_model
     from rank_search.run.tune_searcher import TuneSearcher
     from rank_search.searching import (
         About,
@@ -137,6 +138,7 @@ _HOME = {
         "recordings",
     ],
     "rank_search.run.budgeted_search": ["BudgetedSearch"],
+    "rank_search.run.compression": ["Compressed", "compress_model"],
     "rank_search.run.tune_searcher": ["TuneSearcher"],
     "rank_search.searching": [
         "About",
@@ -213,6 +215,7 @@ __all__ = [
     "BudgetError",
     "BudgetedSearch",
     "Choice",
+    "Compressed",
     "CovarianceError",
     "DENSE",
     "Data",
@@ -271,6 +274,7 @@ __all__ = [
     "calibrated",
     "call",
     "compress",
+    "compress_model",
     "evaluated",
     "export",
     "input_covariances",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from rank_search.commands.compress import compress_command
 from rank_search.errors import ConfigError, RankSearchError
 from rank_search.interruption import exit_code, terminable
 from rank_search.plugins import nearest
@@ -197,6 +198,13 @@ def search(
         console.print(f"test {measure}: dense {says(f'dense_test_{measure}')}, compressed {says(f'test_{measure}')}")
     said = f'saved in {output}; load it with rank_search.load("{output}", factory)'
     console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+app.command("compress")(
+    compress_command(
+        lambda: _console(), lambda console, output: _say_interrupted(console, output, "what is done is kept")
+    )
+)
 
 
 @app.command()

@@ -117,6 +117,9 @@ def dense_model(section: TaskConfig, data: Data, device: str = "cpu") -> nn.Modu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = load_model(settings.name, **settings.options)
+    if settings.train.epochs == 0:
+        check_finite(model)
+        return model
     bare_space(section, model, data)  # what is wrong with the network or the space is said before it is trained
     cached = cache_folder() / "dense" / f"{_training_key(section, model, data, device)}.safetensors"
     if cached.exists():

@@ -92,7 +92,7 @@ def run_several(
     """
     target = RunFolder(Path(output).resolve()).path  # a link stays, what it points to is filled
     if not RunFolder(target).is_locked:
-        _check(target, resume)
+        check_output(target, resume)
     name = task or next(iter(config.tasks))
     if name not in config.tasks:
         raise ConfigError(
@@ -116,7 +116,7 @@ def run_several(
     check_searchers(one)
     cells = expand(one)
     with only_writer(target):
-        _check(target, resume)
+        check_output(target, resume)
         return _run(one, cells, target, resume)
 
 
@@ -130,8 +130,12 @@ def _arm(config: Config, searcher: str, workers: int | None, parallel: int | Non
     return arm.model_copy(update=changed)
 
 
-def _check(output: Path, resume: bool) -> None:
-    """Looks whether a search can begin here, or go on."""
+def check_output(output: Path, resume: bool) -> None:
+    """Looks whether a search can begin here, or go on.
+
+    Raises:
+        RunError: if not; says what to do.
+    """
     with storage_errors(output):
         there = output.exists() and (not output.is_dir() or contents(output))
         unfinished = (output / UNFINISHED).is_dir()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.errors import InfeasibleBudgetError, LayerSelectionError, OverBudgetError, PlanError
+from rank_search.listening import tell
 from rank_search.nests import Nest, mapped
 from rank_search.plugins import nearest
 from rank_search.space import suggestion, tune_space
@@ -367,7 +368,12 @@ class RankSpace:
 
     def relative_errors(self) -> list[FloatArray]:
         """``||W - What||^2 / ||W||^2`` of every option, one array per layer."""
-        return [options.errors / max(options.energy, 1e-300) for options in self.layers]
+        found = []
+        for place, options in enumerate(self.layers):
+            tell("decomposing layers", place, len(self.layers))
+            found.append(options.errors / max(options.energy, 1e-300))
+        tell("decomposing layers", len(self.layers), len(self.layers))
+        return found
 
     def compress(self, model: nn.Module, plan: RankPlan) -> nn.Module:
         """A copy of the model under the plan, from cached factors of this space's weights.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rank_search.errors import InvalidInputError
+from rank_search.listening import tell
 from rank_search.states import load_state, save_state
 from rank_search.task.training import Training
 
@@ -36,7 +37,9 @@ def train_on(
             charge(int(left["samples"]))
             training.load_state_dict(left)
     while not training.done:
+        tell("fine-tuning", training.epochs, training.recipe.epochs)
         training.run()
+        tell("fine-tuning", training.epochs, training.recipe.epochs)
         if file is not None:
             save_state(file, {"belongs_to": belongs_to, "training": training.state_dict()})
             after_epoch()

@@ -18,6 +18,7 @@ from rank_search.deploy.latency.geometry import Geometry, drawn, filled, neighbo
 from rank_search.deploy.latency.grid import interpolated
 from rank_search.deploy.latency.table import LatencyTable
 from rank_search.errors import EngineError, InvalidInputError
+from rank_search.listening import tell
 from rank_search.nests import Nest, mapped
 from rank_search.space import Decomposition, Layer, Metric
 
@@ -194,6 +195,7 @@ class Latency(Metric):
             prepared_chain(self.engine, chain, inputs) for chain, inputs in [*alone, *((c, given) for c in chains)]
         ]
         timings = [NANO * timing.least for timing in time_in_turn(runners, ROUNDS, SLICE_S)]
+        tell("timing layers", len(self.table))
         around = sum(timings[: len(alone)]) / 2
         reference, *others = [max(time - around, 0.02 * time) for time in timings[len(alone) :]]
         first = self.table.of(geometry.key(shape)).setdefault((), reference)

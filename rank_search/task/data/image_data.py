@@ -27,6 +27,7 @@ class ImageData(Data):
         mean, std: per channel, of images scaled to ``[0, 1]``.
         crop: a training image is shifted by up to so many pixels each way; what comes in is zero, before normalisation.
         flip: whether a training image is mirrored left to right with probability 1/2.
+        labelled: whether labels mean something; without, batches have no targets.
 
     Raises:
         DataError: if the sets' shapes differ, ``mean`` or ``std`` do not fit the channels, ``std`` is not positive,
@@ -40,6 +41,7 @@ class ImageData(Data):
     std: tuple[float, ...]
     crop: int = 0
     flip: bool = False
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         shape = self.train.images.shape[1:]
@@ -63,7 +65,8 @@ class ImageData(Data):
 
     def __repr__(self) -> str:
         sets = ", ".join(f"{name}={len(s)}" for name, s in self._sets() if s is not None)
-        return f"ImageData({sets}; images {list(self.train.images.shape[1:])}, {self.classes} classes)"
+        classes = f"{self.classes} classes" if self.labelled else "no labels"
+        return f"ImageData({sets}; images {list(self.train.images.shape[1:])}, {classes})"
 
     def _sets(self) -> list[tuple[str, ImageSet | None]]:
         return [("train", self.train), ("validation", self.validation), ("test", self.test)]
@@ -138,8 +141,7 @@ class ImageData(Data):
         """
         parts = epoch_parts(len(self.train), batch_size, generator, self.train.images.device)
         return (
-            Batch(self.normalise(self.augment(self.train.images[part], generator)), self.train.labels[part])
-            for part in parts
+            self._batch(self.augment(self.train.images[part], generator), self.train.labels[part]) for part in parts
         )
 
     def batches(self, image_set: ImageSet, batch_size: int) -> Iterator[Batch]:
@@ -152,11 +154,14 @@ class ImageData(Data):
             DataError: if ``batch_size`` is less than 1.
         """
         parts = parts_in_order(len(image_set), batch_size)
-        return (Batch(self.normalise(image_set.images[part]), image_set.labels[part]) for part in parts)
+        return (self._batch(image_set.images[part], image_set.labels[part]) for part in parts)
 
     def fingerprint(self) -> tuple[list[str], list[Tensor]]:
         texts = [str(self.mean), str(self.std), str(self.crop), str(self.flip)]
-        return texts, [self.train.images, self.train.labels]
+        return [*texts, *([] if self.labelled else ["no labels"])], [self.train.images, self.train.labels]
+
+    def _batch(self, images: Tensor, labels: Tensor) -> Batch:
+        return Batch(self.normalise(images), labels if self.labelled else None)
 
     def _check_images(self, images: Tensor) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != len(self.mean):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import PositiveInt
 
 from rank_search.errors import DataError, UnknownNameError
 from rank_search.isolation import isolated
@@ -19,6 +20,7 @@ from rank_search.task.data.data import Data
 from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 from rank_search.task.data.load_folder import load_folder
+from rank_search.task.data.load_images import load_images
 from rank_search.task.data.load_torchvision import load_cifar10, load_cifar100, load_fashion_mnist
 from rank_search.task.data.tensor_data import TensorData, TensorSet
 
@@ -105,6 +107,20 @@ def load_mnist1d(train: int = 3000, validation: int = 500, test: int = 500, seed
     return TensorData(train_set, validation_set, test_set)
 
 
+def load_noise(shape: tuple[PositiveInt, ...], samples: PositiveInt = 8, seed: int = 0) -> TensorData:
+    """Standard normal inputs without targets, where there is no data: shapes and times are those of the network.
+
+    What is measured on them says nothing of what the network is worth.
+
+    Args:
+        shape: of an input, such as ``3, 224, 224``.
+        samples: in the train set and in the validation set.
+        seed: of the numbers.
+    """
+    drawn = torch.randn(2, samples, *shape, generator=torch.Generator().manual_seed(seed))
+    return TensorData((drawn[0], None), (drawn[1], None))
+
+
 def load_npz(
     train: Path,
     validation: Path,
@@ -161,5 +177,7 @@ LOADERS: dict[str, Callable[..., Data]] = {
     "CIFAR100": load_cifar100,
     "FashionMNIST": load_fashion_mnist,
     "ImageFolder": load_folder,
+    "images": load_images,
+    "noise": load_noise,
 }
 """Names to loader functions."""

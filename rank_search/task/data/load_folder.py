@@ -61,17 +61,17 @@ def load_folder(
         test = _list(root / "test")
         _check_classes(train, test)
     else:
-        held_out = _count(DEFAULT_VALIDATION if validation is None else validation, len(train.paths))
+        held_out = count_of(DEFAULT_VALIDATION if validation is None else validation, len(train.paths))
         order = stratified_order(train.labels, seed)
         train, val, test = train.take(order[held_out:]), train.take(order[:held_out]), val
     if train_per_class is not None:
         train = train.take(at_most_per_class(train.labels, train_per_class, seed))
-    train_set, validation_set, test_set = (_decode(listed, size, resize or size) for listed in (train, val, test))
+    train_set, validation_set, test_set = (decode(listed, size, resize or size) for listed in (train, val, test))
     return ImageData(train_set, validation_set, test_set, mean, std, size // 8 if crop is None else crop, flip)
 
 
 @dataclass(frozen=True)
-class _Listed:
+class Listed:
     """Image files with their labels ``[N]``, not yet read."""
 
     folder: Path
@@ -79,12 +79,12 @@ class _Listed:
     paths: list[str]
     labels: Indices
 
-    def take(self, indices: Indices) -> _Listed:
+    def take(self, indices: Indices) -> Listed:
         indices = np.sort(indices)
-        return _Listed(self.folder, self.classes, [self.paths[i] for i in indices], self.labels[indices])
+        return Listed(self.folder, self.classes, [self.paths[i] for i in indices], self.labels[indices])
 
 
-def _list(folder: Path) -> _Listed:
+def _list(folder: Path) -> Listed:
     from torchvision.datasets import ImageFolder
 
     if not folder.is_dir():
@@ -94,10 +94,10 @@ def _list(folder: Path) -> _Listed:
     except OSError as error:
         raise DataError(f"{folder} does not have one folder of images per class: {error}") from None
     paths = [path for path, _ in found.samples]
-    return _Listed(folder, found.classes, paths, np.array(found.targets, dtype=np.int64))
+    return Listed(folder, found.classes, paths, np.array(found.targets, dtype=np.int64))
 
 
-def _check_classes(train: _Listed, other: _Listed) -> None:
+def _check_classes(train: Listed, other: Listed) -> None:
     differing = sorted(set(train.classes) ^ set(other.classes))
     if differing:
         owner, lacking = (train, other) if differing[0] in train.classes else (other, train)
@@ -107,7 +107,12 @@ def _check_classes(train: _Listed, other: _Listed) -> None:
         )
 
 
-def _count(validation: int | float, available: int) -> int:
+def count_of(validation: int | float, available: int) -> int:
+    """How many images are held out.
+
+    Raises:
+        DataError: if none, or all.
+    """
     if 0 < validation < available:  # also false for NaN
         count = round(validation * available) if validation < 1 else int(validation)
         if 0 < count < available and (validation < 1 or count == validation):
@@ -118,7 +123,17 @@ def _count(validation: int | float, available: int) -> int:
     )
 
 
-def _decode(listed: _Listed, size: int, resize: int) -> ImageSet:
+def decode(listed: Listed, size: int, resize: int, fewer: str = "train_per_class") -> ImageSet:
+    """Reads the images.
+
+    Args:
+        listed: which.
+        size, resize: as for :func:`load_folder`.
+        fewer: the option that takes fewer of them.
+
+    Raises:
+        DataError: if one cannot be read, or memory does not suffice.
+    """
     from PIL import Image
     from torchvision.transforms import functional as transforms
 
@@ -128,7 +143,7 @@ def _decode(listed: _Listed, size: int, resize: int) -> ImageSet:
         needed = len(listed.paths) * size * size * 3 / 2**30
         raise DataError(
             f"the {len(listed.paths)} images of {listed.folder} need {needed:.1f} GiB of memory at size {size}; "
-            "set a smaller size or train_per_class"
+            f"set a smaller size or {fewer}"
         ) from None
 
     def fill(index: int) -> None:

@@ -26,7 +26,8 @@ def check_fit(objective: Objective, data: Data, model: nn.Module) -> None:
     if batch.targets is None and objective.needs_targets:
         raise DataError(
             f"the objective {type(objective).__name__} needs targets, and this data has none: give "
-            "(inputs, targets), or choose objective='embedding', which compares with the dense network"
+            "(inputs, targets), or choose objective='agreement' (classes) or 'embedding' (vectors), which compare "
+            "with the dense network"
         )
     try:
         with evaluating(model):

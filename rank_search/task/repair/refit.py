@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import EvaluationError, told
+from rank_search.listening import tell
 from rank_search.nests import Nest, call, leaves, mapped, moved
 from rank_search.running import device_of, evaluating, observed
 from rank_search.space.forms.low_rank import LowRank
@@ -106,6 +107,7 @@ class _Walk:
                 self.pending.append(LayerMender(step.name, step.calls, module, originals[step.name], norm))
             elif step.name in self._norms and step.name not in taken:
                 self.pending.append(NormMender(step.name, step.calls, *self._norms[step.name]))
+        self._total = len(self.pending)
 
     def run(self, batches: Iterable[Nest], inputs: int) -> None:
         """A pass over all inputs, after which at least one mender fewer is pending."""
@@ -191,3 +193,4 @@ class _Walk:
             if found is not None:
                 self.found[mender.name] = found
             self.pending.remove(mender)
+        tell("refitting", self._total - len(self.pending), self._total)

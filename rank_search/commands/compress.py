@@ -1,0 +1,191 @@
+"""``rank-search compress``: the engineer's one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rank_search.errors import ConfigError, RankSearchError
+from rank_search.interruption import exit_code
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rank_search.run.config import Config
+
+Budgets = list[str] | None
+
+
+def compress_command(console_of: Callable[[], Console], interrupted: Callable[[Console, Path], None]) -> Any:
+    """The command.
+
+    Args:
+        console_of: makes a console.
+        interrupted: says what is kept, and how to go on.
+    """
+
+    def compress(
+        model: Annotated[
+            str, typer.Option(metavar="NAME", help="Such as torchvision:resnet18, cifar_resnet20, my_module:function.")
+        ],
+        output: Annotated[Path, typer.Option(help="Folder for the compressed network; must be empty or new.")],
+        weights: Annotated[
+            Path | None, typer.Option(help="A .safetensors, .pt or .pth file; random weights without it.")
+        ] = None,
+        images: Annotated[
+            Path | None, typer.Option(metavar="FOLDER", help="Images, with or without a folder for each class.")
+        ] = None,
+        budget: Annotated[
+            Budgets,
+            typer.Option(
+                help="Such as macs=0.3 or latency_ms=0.35ms; macs=0.5 unless told. May be repeated, or a range: "
+                "macs=0.2:0.8:0.1."
+            ),
+        ] = None,
+        input_shape: Annotated[
+            str | None, typer.Option("--input", help="channels,height,width; that of the network's family unless told.")
+        ] = None,
+        labels: Annotated[
+            bool | None, typer.Option("--labels/--no-labels", help="Whether folders of images are classes.")
+        ] = None,
+        most_images: Annotated[int | None, typer.Option("--most", help="Read at most so many images.", min=3)] = None,
+        forms: Annotated[str | None, typer.Option(help="What layers may become, separated by commas.")] = None,
+        exclude: Annotated[str | None, typer.Option(help="Patterns of layers that stay, separated by commas.")] = None,
+        engine: Annotated[
+            str | None, typer.Option(help="Where it will run, such as onnxruntime: ranks are chosen for it.")
+        ] = None,
+        batch: Annotated[int, typer.Option(help="Inputs of one run there.", min=1)] = 1,
+        epochs: Annotated[int | None, typer.Option(help="Of the fine-tune; 5 unless told, 0 for none.", min=0)] = None,
+        to: Annotated[
+            str, typer.Option(metavar="FORMAT", help="Exported to onnx, pt2, torchscript or safetensors; or none.")
+        ] = "safetensors",
+        seed: Annotated[int, typer.Option(help="Of the split and the fine-tune.")] = 0,
+        resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted there.")] = False,
+        settings: Annotated[
+            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the config that it runs.")
+        ] = None,
+    ) -> None:
+        """Make a trained network small: ranks, repair, fine-tune, export, with a model card; labels are not needed."""
+        from rank_search.commands.step_lines import StepLines
+        from rank_search.deploy.export.formats import make_format
+        from rank_search.listening import listening
+        from rank_search.run.compression import compression_config
+        from rank_search.run.single import check_output, parse_budgets, run_several
+
+        console = console_of()
+        if to != "none":
+            make_format(to)
+        check_output(output, resume)
+        budgets = parse_budgets(budget or ["macs=0.5"])
+        config = compression_config(
+            model,
+            weights,
+            images,
+            budgets,
+            shape=None if input_shape is None else _numbers(input_shape),
+            labels=labels,
+            most_images=most_images,
+            forms=None if forms is None else forms.split(","),
+            exclude=None if exclude is None else exclude.split(","),
+            engine=engine,
+            batch=batch,
+            epochs=epochs,
+            seed=seed,
+            settings=settings,
+        )
+        _say_what(console, config, weights, images)
+        try:
+            with StepLines(console) as lines, listening(lines):
+                rows = run_several(config, None, config.searchers[0].title, budgets, seed, output, resume)
+        except KeyboardInterrupt as interruption:
+            interrupted(console, output)
+            raise typer.Exit(exit_code(interruption)) from None
+        _say_result(console, config, rows, output, has_data=images is not None)
+        if to != "none":
+            _export(console, rows, output, to)
+
+    return compress
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise ConfigError(f"--input {text!r} is no shape: give whole numbers from 1, e.g. 3,224,224")
+    return found
+
+
+def _say_what(console: Console, config: Config, weights: Path | None, images: Path | None) -> None:
+    ((_, section),) = config.tasks.items()
+    data = section.data.options
+    lines = []
+    if weights is None:
+        lines.append(f"{section.model.name} has random weights: give --weights for a network that is trained")
+    if images is None:
+        lines.append("no images: ranks are chosen by the weights alone, and nothing says what the answer is worth")
+    else:
+        kind = "with labels" if data["labels"] else f"without labels: {section.objective} with the dense network"
+        lines.append(f"images: {images}, {kind}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], output: Path, has_data: bool) -> None:
+    from rank_search.records.schema import shown
+    from rank_search.report.render.curve_table import curve_table
+    from rank_search.report.render.stage_lines import left_lines, stages_line
+    from rank_search.report.render.terminal_table import print_table
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    done = [row for row in rows if row["status"] == "done"]
+    for row in rows:
+        if row["status"] != "done":
+            say(f"{row['budget']}: failed: {row['reason']}")
+    if len(rows) > 1:
+        print_table(curve_table(done, has_data), console)
+    for row in done:
+        place = output if len(rows) == 1 else output / "cells" / row["cell"]
+        measure, unit = row["measure"], row["unit"]
+        if len(rows) == 1:
+            share = row["latency_ms"] / row["dense_latency_ms"]
+            faster = f"{1 / share:.2f} times as fast" if share < 1 else f"{share:.2f} times the time"
+            say(
+                f"{1 / row['kept_macs']:.1f} x fewer MACs, {1 / row['kept_params']:.1f} x fewer parameters, {faster} "
+                f"as dense ({row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms)"
+            )
+        if has_data:
+            dense = shown(row[f"dense_val_{measure}"], unit)
+            say(f"{row['budget']}: validation {measure}: dense {dense}, {stages_line(place, row)}")
+            for line in left_lines(place):
+                say(line)
+        if row["remarks"]:
+            say(f"remarks: {row['remarks']}")
+    model = next(iter(config.tasks.values())).model
+    options = "".join(f", {key}={value!r}" for key, value in model.options.items())
+    folder = output if len(rows) == 1 else output / "cells" / done[-1]["cell"]
+    say(f"saved in {output}; in Python:")
+    say(f'  rank_search.load("{folder}", lambda: rank_search.load_model("{model.name}"{options}))')
+
+
+def _export(console: Console, rows: list[dict[str, Any]], output: Path, to: str) -> None:
+    """Exports every network; one that cannot be exported is said, and stays."""
+    from rank_search.run.export_result import export_result
+
+    for row in rows:
+        if row["status"] != "done":
+            continue
+        place = output if len(rows) == 1 else output / "cells" / row["cell"]
+        try:
+            exported = export_result(place, to)
+        except RankSearchError as error:
+            said = f"not exported to {to}: {error}"
+        else:
+            said = f"model card: {exported.folder / 'MODEL_CARD.md'} ({to}, runs without rank-search)"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,181 @@
+"""A trained network, inputs and a budget in; a small network out, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from rank_search.deploy.engines import EngineSpec
+from rank_search.deploy.latency import Latency, refined
+from rank_search.errors import BudgetError, InvalidInputError
+from rank_search.files import write_text
+from rank_search.nests import Nest, check_nest, mapped
+from rank_search.records.schema import PLAN_FILE
+from rank_search.run.compression.defaults import (
+    REPAIR_INPUTS,
+    forms_for,
+    is_classes,
+    objective_without_labels,
+    outputs_of,
+    recipe,
+)
+from rank_search.run.finalists import Finalist
+from rank_search.run.single import parse_budget
+from rank_search.run.stages import worth_of_stages
+from rank_search.searching import search
+from rank_search.space import Budget, RankPlan, RankSpace, save
+from rank_search.task import Data, Recipe, Task, TensorData
+from rank_search.task.data.sampling import random_order
+from rank_search.task.objectives.choose import ObjectiveSpec
+
+VALIDATION = 0.2
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed network and how it came about.
+
+    Attributes:
+        network: in eval mode, an ordinary module.
+        plan: form and ranks by layer.
+        cost, dense_cost: by metric.
+        measure: that ``stages`` tell; None without data.
+        stages: what each stage was worth on held-out inputs: ``cut``, ``recalibrated``, ``refitted``, ``fine-tuned``;
+            None where outputs were not finite. Empty without data.
+        dense: the same of the dense network; None without data.
+    """
+
+    network: nn.Module
+    plan: RankPlan
+    cost: Mapping[str, int]
+    dense_cost: Mapping[str, int]
+    measure: str | None
+    stages: Sequence[tuple[str, float | None]]
+    dense: float | None
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """The share of the dense network's cost, by metric."""
+        return {name: self.cost[name] / self.dense_cost[name] for name in self.cost}
+
+    def save(self, folder: str | Path) -> None:
+        """Writes weights and plan; ``rank_search.load(folder, factory)`` reads them."""
+        save(self.network, folder)
+        write_text(Path(folder) / PLAN_FILE, self.plan.to_json())
+
+    def __str__(self) -> str:
+        lines = ["kept " + ", ".join(f"{share:.4f} of {name}" for name, share in self.kept.items())]
+        if self.measure is not None:
+            said = ", ".join(f"{name} {'not finite' if v is None else f'{v:.4f}'}" for name, v in self.stages)
+            lines.append(f"validation {self.measure}: dense {self.dense:.4f}, {said}")
+        return "\n".join(lines)
+
+
+def compress_model(
+    model: nn.Module,
+    data: Data | Nest | tuple[Nest, Nest] | None = None,
+    budget: Budget | str | Mapping[str, Any] = "macs=0.5",
+    *,
+    example: Nest = None,
+    objective: ObjectiveSpec | None = None,
+    forms: Sequence[Any] | None = None,
+    exclude: Sequence[str] = (),
+    engine: EngineSpec | None = None,
+    batch: int = 1,
+    finetune: Recipe | None = None,
+    searcher: str = "knapsack",
+    seed: int = 0,
+) -> Compressed:
+    """Chooses ranks within the budget, cuts, repairs and fine-tunes, as ``rank-search compress`` does.
+
+    Args:
+        model: trained; left as it was.
+        data: inputs ``[N, ...]`` as the network takes them, of which a fifth is held out; a pair
+            ``(inputs, class numbers)``; a :class:`Data`; or None: the cut by the weights alone.
+        budget: such as ``"macs=0.3"``, ``"latency_ms=0.5"`` or a :class:`Budget`.
+        example: one input, where there is no data.
+        objective: what is good. Unless told: accuracy with class numbers, else how often the network names the dense
+            network's class, else how alike its outputs are.
+        forms: what layers may become; those of ``tucker2``, ``svd_spatial``, ``svd_grouped`` and ``svd`` that fit.
+        exclude: patterns of names of layers that stay.
+        engine: where it will run: ranks are chosen for it, and ``latency_ms`` is its time.
+        batch: inputs of one run there.
+        finetune: five epochs of distillation unless told; ``Recipe(epochs=0)`` for none.
+        searcher: who chooses.
+        seed: of the held-out inputs, the search and the fine-tune.
+
+    Raises:
+        RankSearchError: if anything does not fit; says what.
+    """
+    bound = budget if isinstance(budget, Budget) else _budget(budget)
+    found = _data(data, seed)
+    if found is None and example is None:
+        raise InvalidInputError("give data, or at least example=: one input as the network takes it, [1, ...]")
+    given = example if found is None else found.example()
+    outputs = outputs_of(model, given)
+    if objective is None:
+        objective = "classification" if _has_classes(found) else objective_without_labels(outputs)
+    timed = engine is not None or "latency_ms" in bound.metrics
+    metrics = [Latency("eager" if engine is None else engine, batch)] if timed else []
+    offered = forms_for(model, given, exclude) if forms is None else list(forms)
+    space = RankSpace.from_model(model, given, offered, exclude=list(exclude), metrics=metrics, align=timed)
+    if timed:
+        space = refined(space, model, [bound])
+    settings = recipe(None) if finetune is None else finetune
+    repair = "none" if found is None else "refit"
+    task = Task(model, space, bound, found, settings, seed, None, REPAIR_INPUTS, objective, repair, REPAIR_INPUTS)
+    result = search(task, searcher, seed=seed)
+    if found is None:
+        network = task.compress(result.plan)
+        return Compressed(network, result.plan, task.admit(result.plan), space.dense_cost, None, (), None)
+    start = task.compress(result.plan, result.trained)
+    mended, before = task.mended, task.validate(start)
+    network = task.finetune(result.plan, trained=start) if settings.epochs else start
+    best = Finalist(result.plan, result.score, before, task.validate(network), network, mended)
+    measure = task.objective.measure
+    stages = [
+        (one["stage"], (one["measures"] or {}).get(measure))
+        for one in worth_of_stages(task, best, result.trained)["stages"]
+    ]
+    dense = task.validate(model).measures[measure]
+    return Compressed(network, result.plan, task.admit(result.plan), space.dense_cost, measure, stages, dense)
+
+
+def _budget(given: str | Mapping[str, Any]) -> Budget:
+    if isinstance(given, str):
+        return parse_budget(given)
+    if isinstance(given, Mapping):
+        return Budget(**given)
+    raise BudgetError(f"the budget {given!r} is none: give 'macs=0.3', {{'macs': 0.3}} or a Budget")
+
+
+def _has_classes(data: Data | None) -> bool:
+    """Whether every sample has the number of a class."""
+    if data is None or not getattr(data, "labelled", True):
+        return False
+    return is_classes(getattr(data.train, "targets", getattr(data.train, "labels", None)))
+
+
+def _data(given: Data | Nest | tuple[Nest, Nest] | None, seed: int) -> Data | None:
+    """Inputs, a fifth of them held out."""
+    if given is None or isinstance(given, Data):
+        return given
+    labelled = isinstance(given, tuple) and len(given) == 2 and is_classes(given[1])
+    inputs, targets = given if labelled else (given, None)
+    count = check_nest(inputs, "data")
+    held_out = round(VALIDATION * count)
+    if held_out < 1 or count - held_out < 2:
+        raise InvalidInputError(f"data has {count} inputs; give at least 3, of which a fifth is held out")
+    order = random_order(count, seed)
+
+    def at(places: Any) -> tuple[Nest, Nest]:
+        def take(tensor: Tensor) -> Tensor:
+            return tensor[sorted(places.tolist())]
+
+        return mapped(inputs, take), None if targets is None else mapped(targets, take)
+
+    return TensorData(at(order[held_out:]), at(order[:held_out]))
