@@ -61,7 +61,7 @@ def test_two_searchers_or_one_block_have_no_test() -> None:
 
 
 def test_equal_numbers_everywhere_have_equal_ranks_and_no_test() -> None:
-    found = rank_blocks(dict.fromkeys("abc", [1.0, 1.0]))
+    found = rank_blocks({name: [1.0, 1.0] for name in "abc"})
     assert found is not None
     assert set(found.ranks.values()) == {2.0}
     assert math.isnan(found.p)
