@@ -57,8 +57,8 @@ def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, 
         alike = [name for name in ranking.not_worse if name != first]
         told = f"not told from it: {', '.join(alike)}" if alike else "it is told from all others"
         words = (
-            f"{said}. First by mean rank: {first} ({ranking.ranks[first]:.2f}); Nemenyi's critical difference at 5 % is "
-            f"{ranking.critical_difference:.2f}; {told}."
+            f"{said}. First by mean rank: {first} ({ranking.ranks[first]:.2f}); Nemenyi's critical difference at 5 % "
+            f"is {ranking.critical_difference:.2f}; {told}."
         )
     out = f"Not ranked, for want of a number in every block: {', '.join(left_out)}."
     return (words, out) if left_out else (words,)

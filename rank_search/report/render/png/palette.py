@@ -26,7 +26,7 @@ def looks(searchers: Iterable[str]) -> dict[str, Look]:
     """A look for each searcher, by name order.
 
     Six differ in colour; the next six have the same colours and another line, and so on: 24 differ in colour or line,
-    168 in colour, line or marker. No colour has the same marker on two lines.
+    42 in colour or marker, 168 in any of them.
     """
     names = sorted(set(searchers))
     return {
