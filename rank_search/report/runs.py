@@ -135,7 +135,16 @@ def _once(cells: pd.DataFrame) -> pd.DataFrame:
                         f"{column} {first[column]} in {first[RUN]} and {again[column]} in {again[RUN]}: leave one of "
                         "the runs out, or give the searcher another label"
                     )
-    return cells.drop_duplicates(key, ignore_index=True)
+    return _evenly_counted(cells.drop_duplicates(key, ignore_index=True))
+
+
+def _evenly_counted(cells: pd.DataFrame) -> pd.DataFrame:
+    """Without shares of a metric that only some seeds of a searcher have: another run did not count it."""
+    for column in [name for name in cells.columns if name.startswith("kept_")]:
+        of_arm = cells.loc[cells["status"] == "done"].groupby(["task", "budget", "searcher"])[column]
+        partly = of_arm.transform("count") < of_arm.transform("size")
+        cells.loc[partly.index[partly], column] = math.nan
+    return cells
 
 
 def _same(one: Any, other: Any) -> bool:

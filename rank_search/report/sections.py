@@ -110,11 +110,11 @@ def report_of(*folders: Path | str) -> Report:
     Per task the leaderboard, what was charged, and where there is more than one searcher or budget the pairs and the
     hypervolumes. Of its finished cells the figures: ``<measure>_against_cost_<task>``; where times are known
     ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for other metrics that budgets limit; per
-    budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it trains
-    ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher that
-    learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace has
-    them. A task or budget without a finished cell has no figure. Of all tasks together there are mean ranks and pairs
-    over tasks and budgets, and the figure ``critical_difference`` for at least three searchers and two blocks.
+    budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
+    trains ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher
+    that learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace
+    has them. A task or budget without a finished cell has no figure. Of all tasks together there are mean ranks and
+    pairs over tasks and budgets, and the figure ``critical_difference`` for at least three searchers and two blocks.
 
     Args:
         folders: of runs that have ended at least one cell; ``read_runs`` says which may be compared.
@@ -168,7 +168,7 @@ def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure
     if len(blocks_of(values)) < 2 or len(values) < 2:
         return (), (), ()
     ranking = ranking_of(results)
-    left_out = [name for name in sorted(values) if ranking is None or name not in ranking.ranks]
+    left_out = [name for name in sorted(set(results["searcher"])) if ranking is None or name not in ranking.ranks]
     figure = critical_difference_figure(ranking, "the measure after fine-tuning", left_out)
     tables = [
         *([] if ranking is None else [mean_ranks_table(ranking)]),

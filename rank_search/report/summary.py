@@ -11,7 +11,7 @@ import pandas as pd
 from rank_search.report.measure import Measure
 from rank_search.report.pairs import LEVEL, Pair, reported_column
 from rank_search.report.statistics.friedman import Ranking
-from rank_search.report.tables.pairs import p_text, signed
+from rank_search.report.tables.pairs import p_words, signed
 
 SAME = 1e-9  # means that differ by less share the lead
 
@@ -50,7 +50,7 @@ def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, 
     if ranking is None or math.isnan(ranking.p):
         return ()
     first = next(iter(ranking.ranks))
-    said = f"Over {ranking.blocks} tasks x budgets, Friedman's p = {p_text(ranking.p)}"
+    said = f"Over {ranking.blocks} tasks x budgets, Friedman's {p_words(ranking.p)}"
     if ranking.p > LEVEL:
         words = f"{said}: the mean ranks of {len(ranking.ranks)} searchers are not told apart at 5 %."
     else:
@@ -127,5 +127,5 @@ def _second(pair: Pair, measure: Measure) -> str:
     return (
         f"{pair.first} less {pair.second}, the next: {signed(found.mean, measure)} {unit} over {found.n} common seeds, "
         f"95 % interval {signed(low, measure)} to {signed(high, measure)}; wins/ties/losses "
-        f"{found.wins}/{found.ties}/{found.losses}; p = {p_text(pair.t_p)} after Holm."
+        f"{found.wins}/{found.ties}/{found.losses}; {p_words(pair.t_p)} after Holm."
     )

@@ -48,7 +48,7 @@ def critical_difference_figure(
         return None
     absent = ", ".join(left_out)
     told = ranking.p <= LEVEL
-    p = "not defined: all are equal" if math.isnan(ranking.p) else f"p = {ranking.p:.2g}"
+    p = "not defined, all are equal" if math.isnan(ranking.p) else f"p = {ranking.p:.2g}"
     notes = [
         f"Friedman's test over {ranking.blocks} tasks x budgets: {p}. Bars join searchers that Nemenyi's test does not "
         f"tell apart at {100 * LEVEL:.0f} %.",

@@ -80,7 +80,7 @@ def incumbents(task: str, budget: str, steps: Mapping[str, Sequence[pd.DataFrame
     return Incumbents(
         title=f"{task} at {budget}: progress of the search",
         x_label="Evaluations spent (count)",
-        y_label=f"Incumbent {'validation loss' if evaluated else 'score'} (lower is better)",
+        y_label=f"Incumbent {'loss' if evaluated else 'score'} (lower is better)",
         curves=curves,
         labels={
             searcher: searcher

@@ -152,7 +152,7 @@ def _with_half_widths(reached: dict[str, Interval]) -> dict[str, float]:
 
 
 def _bootstrapped(done: pd.DataFrame, measure: Measure) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for name, column in MEASURED.items():
         values = done[column.format(measure.name)].dropna()
         low, high = bootstrap_interval(values) if len(values) else (math.nan, math.nan)

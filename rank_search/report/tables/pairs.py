@@ -98,6 +98,12 @@ def p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
+def p_words(p: float) -> str:
+    """``p = 0.02``, ``p < 0.001``, ``p is not defined``."""
+    text = p_text(p)
+    return "p is not defined" if text == ABSENT else f"p < {text[1:]}" if text[0] == "<" else f"p = {text}"
+
+
 def _numbers(pairs: Sequence[Pair], task: str = "") -> pd.DataFrame:
     return pd.DataFrame(
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ from rank_search.report.render.png.palette import Look
 ROW, BAR = 1.0, 0.45  # heights of a name and of a bar of a group
 ROW_INCHES, ROUND_INCHES = 0.28, 1.5
 LONGEST = 22  # characters of a name beside the axis
+CHARACTER, MOST_BESIDE = 0.6, 0.36  # width of one, over the size of text; share of the width that a side has at most
 BAR_COLOR = "#333333"
 
 
@@ -36,7 +37,7 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
     axes = figure.add_subplot()
     least, most = 1, max(2, math.ceil(max(value.ranks.values())))
     most = max(most, math.ceil(least + value.difference))
-    room = 0.75 * (most - least)
+    room = (most - least) * _beside(names, page)
     axes.set_xlim(least - room, most + room)
     axes.set_ylim(-depth, 1.6)
     _put_axis(axes, value, (least, most), page)
@@ -63,6 +64,13 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
     put_title(figure, value.title, page)
     put_note(figure, *value.notes, page=page)
     return figure
+
+
+def _beside(names: Sequence[str], page: Page) -> float:
+    """Room for the names at one side, as a share of the axis."""
+    longest = max(len(_short(name)) for name in names) + len(" 12.34 ")
+    share = min(longest * CHARACTER * page.text / 72 / page.width, MOST_BESIDE)
+    return share / (1 - 2 * share)
 
 
 def _put_axis(axes: Axes, value: CriticalDifference, ends: tuple[int, int], page: Page) -> None:

@@ -12,6 +12,8 @@ from rank_search.report.render.png.line_frame import line_frame, put_legend, put
 from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import Look
 
+BAND, CROWDED = 0.18, 0.9  # opacity of a band, and of all together
+
 
 def draw_incumbents(value: Incumbents, styles: Mapping[str, Look], page: Page = SCREEN) -> Figure:
     """Draws the mean over seeds as a line and their range as a band; the marker is where the search ended.
@@ -22,6 +24,7 @@ def draw_incumbents(value: Incumbents, styles: Mapping[str, Look], page: Page = 
         page: what it is for.
     """
     figure, axes = line_frame(value.title, x=value.x_label, y=value.y_label, page=page)
+    band = min(BAND, CROWDED / max(1, len(value.curves)))
     for searcher, curve in value.curves.items():
         look = styles[searcher]
         axes.plot(
@@ -38,7 +41,7 @@ def draw_incumbents(value: Incumbents, styles: Mapping[str, Look], page: Page = 
         )
         if curve.seeds > 1:
             axes.fill_between(
-                curve.evaluations, curve.low, curve.high, step="post", color=look.color, alpha=0.18, linewidth=0
+                curve.evaluations, curve.low, curve.high, step="post", color=look.color, alpha=band, linewidth=0
             )
     if value.logarithmic:
         axes.set_yscale("log")
