@@ -17,7 +17,8 @@ from rank_search.report.render.png.palette import Look
 ROW, BAR = 1.0, 0.45  # heights of a name and of a bar of a group
 ROW_INCHES, ROUND_INCHES = 0.28, 1.5
 LONGEST = 22  # characters of a name beside the axis
-CHARACTER, MOST_BESIDE = 0.6, 0.36  # width of one, over the size of text; share of the width that a side has at most
+CHARACTER, MOST_BESIDE = 0.55, 0.34  # width of one, over the size of text; share of the width that a side has at most
+TICKS_APART = 0.12  # of the axis, at least, to its ends
 BAR_COLOR = "#333333"
 
 
@@ -76,7 +77,9 @@ def _beside(names: Sequence[str], page: Page) -> float:
 def _put_axis(axes: Axes, value: CriticalDifference, ends: tuple[int, int], page: Page) -> None:
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
-    ticks = [tick for tick in MaxNLocator(9, integer=True).tick_values(*ends) if ends[0] <= tick <= ends[1]]
+    apart = TICKS_APART * (ends[1] - ends[0])
+    found = MaxNLocator(6, integer=True).tick_values(*ends)
+    ticks = [tick for tick in found if ends[0] + apart <= tick <= ends[1] - apart]
     axes.set_xticks([])
     axes.yaxis.set_visible(False)
     axes.spines[:].set_visible(False)
