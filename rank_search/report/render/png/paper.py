@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,7 +15,7 @@ from rank_search.report.render.png.write_plots import draw
 from rank_search.report.sections import Report
 
 DOTS_PER_INCH = 300
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.size": PAPER.text,
     "axes.linewidth": 0.6,
     "axes.labelpad": 2.0,
