@@ -21,6 +21,8 @@ from rank_search.plugins import nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rank_search.report.sections import Report
+
 CLOSED_PIPE = 141
 """What a shell says of a program that a closed pipe ended: 128 + SIGPIPE."""
 REPORTED = (
@@ -396,14 +398,70 @@ def record(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
-    """Print a run's leaderboard again and write its plots; of a benchmark of regret, its tables."""
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="A run folder, or several of the same tasks, as one.")
+    ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="FORMAT", help="md, latex, csv, png, pdf; repeated or separated by commas."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for what is written; RUN/report unless told.")] = None,
+) -> None:
+    """Print a run's leaderboard again and write its plots; of a benchmark of regret, its tables.
+
+    With --format, write the report in formats for a paper instead.
+    """
+    from rank_search.records.lock_holder import check_at_rest
     from rank_search.records.schema import REGRET_FILE
 
-    if (run / REGRET_FILE).is_file():
-        _report_regret(run, _console())
+    for run in runs:
+        check_at_rest(run)
+    of_regret = [run for run in runs if (run / REGRET_FILE).is_file()]
+    if of_regret and len(runs) > 1:
+        raise ConfigError(f"{of_regret[0]} is a benchmark of regret, which is reported alone: give one folder")
+    if formats:
+        _write_report(runs, formats, output, bool(of_regret))
+    elif of_regret:
+        _report_regret(runs[0], _console())
+    elif len(runs) == 1 and output is None:
+        _report(runs[0], _console())
     else:
-        _report(run, _console())
+        _report_together(runs, output, _console())
+
+
+def _write_report(runs: list[Path], formats: list[str], output: Path | None, of_regret: bool) -> None:
+    """Writes a report in formats for a paper, and says where."""
+    from rank_search.report import report_of
+    from rank_search.report.render.write_report import chosen, write_report
+
+    names = chosen(formats)
+    if output is None and len(runs) > 1:
+        raise ConfigError(f"a report of {len(runs)} runs belongs to none of them: give a folder with --output")
+    folder = output or runs[0] / "report"
+    paths = write_report(_regret_as_report(runs[0]) if of_regret else report_of(*runs), folder, names)
+    _console().print(f"report:  {folder} ({len(paths)} files)", highlight=False, markup=False, soft_wrap=True)
+
+
+def _regret_as_report(folder: Path) -> Report:
+    from rank_search.recorded import read_recording
+    from rank_search.report.regret import as_report, read_regret
+
+    frame = read_regret(folder)
+    return as_report(frame, {name: read_recording(name) for name in dict.fromkeys(frame["task"])}, folder.name)
+
+
+def _report_together(runs: list[Path], output: Path | None, console: Console) -> None:
+    """Prints the leaderboard of several runs; the plots have a place only if one is given."""
+    from rank_search.report import leaderboard, render, report_of
+    from rank_search.report.render.png.write_plots import draw_all
+    from rank_search.report.runs import read_runs
+
+    board = leaderboard(read_runs(runs))
+    plots = [] if output is None else draw_all(report_of(*runs), output)
+    render(board, console)
+    said = "none written: give a folder with --output" if output is None else f"{output} ({len(plots)} PNG files)"
+    console.print(f"plots:   {said}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _report(folder: Path, console: Console) -> list[str]:

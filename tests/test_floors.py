@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = ["space", "deploy", "task", "recorded", "searching", "records", "run", "report"]
 ROOMS = {
     "space": ["layers", "forms", "metrics", "tables"],
-    "report": ["figures", "tables", "render"],
+    "report": ["statistics", "figures", "tables", "render"],
 }
 """Rooms of a floor, each importing only those before it."""
 RAY_WHEN_CALLED = Path("space/tune_space.py")

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from rank_search.records.file_names import AROUND_A_NAME, LONGEST_NAME, fitting
 from rank_search.records.plans import read_plan
-from rank_search.records.results import read_results
 from rank_search.records.steps import read_steps
 from rank_search.records.trace import read_trace
 from rank_search.report.budget_order import largest_first
+from rank_search.report.figures.critical_difference import CriticalDifference, critical_difference_figure
 from rank_search.report.figures.incumbents import Incumbents, incumbents
-from rank_search.report.figures.measure_against_cost import MeasureAgainstCost, measure_against_cost
+from rank_search.report.figures.measure_against_cost import (
+    MACS,
+    TIME,
+    MeasureAgainstCost,
+    costs_of,
+    measure_against_cost,
+)
 from rank_search.report.figures.probabilities import Probabilities, layer_probabilities, probabilities
 from rank_search.report.figures.rank_paths import RankPaths, layer_paths, rank_paths
 from rank_search.report.figures.ranks import Ranks, largest_ranks, ranks
 from rank_search.report.measure import Measure
+from rank_search.report.pairs import block_values, blocks_of, pairs_of_task, pairs_over_blocks, ranking_of
+from rank_search.report.runs import RUN, read_runs
+from rank_search.report.stems import stem_of, told_apart
+from rank_search.report.summary import run_summary, task_summary
+from rank_search.report.tables.charged import charged_table
 from rank_search.report.tables.comparison import comparison
+from rank_search.report.tables.hypervolumes import hypervolumes_table
 from rank_search.report.tables.leaderboard import leaderboard
+from rank_search.report.tables.mean_ranks import mean_ranks_table
+from rank_search.report.tables.pairs import LEGEND, pairs_over_blocks_table, pairs_table
 from rank_search.report.tables.table import Table
 
-LONGEST_STEM = LONGEST_NAME - AROUND_A_NAME - len(".12345.png")
-Figure = MeasureAgainstCost | Incumbents | Ranks | RankPaths | Probabilities
+Figure = MeasureAgainstCost | Incumbents | Ranks | RankPaths | Probabilities | CriticalDifference
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,24 @@ class NamedFigure:
 
 @dataclass(frozen=True)
 class Section:
-    """What is said of one task."""
+    """What is said of one task.
+
+    Attributes:
+        task: its name.
+        tables: the leaderboard first.
+        figures: all of them.
+        summary: sentences.
+    """
 
     task: str
     tables: tuple[Table, ...]
     figures: tuple[NamedFigure, ...]
+    summary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is said of one run.
+    """What is said of one run, or of several together.
 
     Attributes:
         sections: one per task, by name.
@@ -59,7 +78,9 @@ class Report:
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
         remarks: one line for all finished cells that have the same.
-        summary: sentences that say what was found; the first is the headline.
+        summary: sentences on all tasks together, then those of every task.
+        tables, figures: of all tasks together.
+        title: what it is of.
     """
 
     sections: tuple[Section, ...]
@@ -68,69 +89,124 @@ class Report:
     failures: tuple[str, ...]
     remarks: tuple[str, ...] = ()
     summary: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[NamedFigure, ...] = ()
+    title: str = ""
+
+    @property
+    def all_tables(self) -> tuple[Table, ...]:
+        """Of every task, then of all together."""
+        return (*(table for section in self.sections for table in section.tables), *self.tables)
+
+    @property
+    def all_figures(self) -> tuple[NamedFigure, ...]:
+        """Of every task, then of all together."""
+        return (*(figure for section in self.sections for figure in section.figures), *self.figures)
 
 
-def report_of(folder: Path | str) -> Report:
-    """Reads a run folder; draws and writes nothing.
+def report_of(*folders: Path | str) -> Report:
+    """Reads a run folder, or several that are compared as one; draws and writes nothing.
 
-    Per task a table, and of its finished cells the figures: ``<measure>_against_cost_<task>``; per budget
-    ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it trains
-    ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher that
-    learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace has
-    them. A task or budget without a finished cell has no figure.
+    Per task the leaderboard, what was charged, and where there is more than one searcher or budget the pairs and the
+    hypervolumes. Of its finished cells the figures: ``<measure>_against_cost_<task>``; where times are known
+    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for other metrics that budgets limit; per
+    budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
+    trains ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher
+    that learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace
+    has them. A task or budget without a finished cell has no figure. Of all tasks together there are mean ranks and
+    pairs over tasks and budgets, and the figure ``critical_difference`` for at least three searchers and two blocks.
 
     Args:
-        folder: of a run that has ended at least one cell.
+        folders: of runs that have ended at least one cell; ``read_runs`` says which may be compared.
 
     Raises:
-        RunError: if a file of the run folder is missing or malformed.
+        RunError: if a file of a run folder is missing or malformed, or the numbers of two cannot be compared.
     """
-    folder = Path(folder)
-    results = read_results(folder)
+    results = read_runs(folders)
     board = leaderboard(results)
     texts = comparison(board)
-    done = results.loc[results["status"] == "done"]
-    tasks = list(dict.fromkeys(board["task"]))
+    by_task = {str(task): rows for task, rows in board.groupby("task", sort=False)}
     sections = [
-        Section(
-            task,
-            (table,),
-            tuple(_figures(folder, task, board.loc[board["task"] == task], done.loc[done["task"] == task])),
-        )
-        for task, table in zip(tasks, texts.tables, strict=True)
+        _section(task, table, rows, results.loc[results["task"] == task])
+        for (task, rows), table in zip(by_task.items(), texts.tables, strict=True)
     ]
+    tables, figures, summary = _of_all(results)
+    named = told_apart(figure.stem for figures in (*(s.figures for s in sections), figures) for figure in figures)
     return Report(
-        sections=_told_apart(sections),
+        sections=tuple(replace(section, figures=_renamed(section.figures, named)) for section in sections),
         searchers=tuple(sorted(set(results["searcher"]))),
-        legend=texts.legend,
+        legend=(*texts.legend, *([LEGEND] if any(_has_pairs(section) for section in sections) else [])),
         failures=texts.failures,
         remarks=texts.remarks,
+        summary=(*summary, *(sentence for section in sections for sentence in section.summary)),
+        tables=tables,
+        figures=_renamed(figures, named),
+        title=", ".join(Path(folder).name for folder in folders),
     )
 
 
-def _figures(folder: Path, task: str, rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[NamedFigure]:
+def _section(task: str, board: Table, rows: pd.DataFrame, cells: pd.DataFrame) -> Section:
+    pairs = pairs_of_task(rows, cells)
+    tables = [board]
+    if (cells["status"] == "done").any():
+        tables.append(charged_table(task, rows))
+    if pairs:
+        tables.append(pairs_table(task, pairs, Measure.of(rows)))
+    if (volumes := hypervolumes_table(task, cells)) is not None:
+        tables.append(volumes)
+    figures = tuple(_figures(task, rows, cells.loc[cells["status"] == "done"]))
+    return Section(task, tuple(tables), figures, task_summary(task, rows, cells, pairs))
+
+
+def _has_pairs(section: Section) -> bool:
+    return any(table.name.startswith("pairs_") for table in section.tables)
+
+
+def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure, ...], tuple[str, ...]]:
+    """Tables, figures and sentences on all tasks and budgets together; nothing for a single block."""
+    values = block_values(results)
+    if len(blocks_of(values)) < 2 or len(values) < 2:
+        return (), (), ()
+    ranking = ranking_of(results)
+    left_out = [name for name in sorted(set(results["searcher"])) if ranking is None or name not in ranking.ranks]
+    figure = critical_difference_figure(ranking, "the measure after fine-tuning", left_out)
+    tables = [
+        *([] if ranking is None else [mean_ranks_table(ranking)]),
+        pairs_over_blocks_table(pairs_over_blocks(results)),
+    ]
+    named = () if figure is None else (NamedFigure("critical_difference", figure),)
+    return tuple(tables), named, run_summary(ranking, left_out)
+
+
+def _figures(task: str, rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[NamedFigure]:
     """Those of one task's finished cells."""
     if cells.empty:
         return
-    yield _figure(measure_against_cost(task, rows), f"{Measure.of(rows).name}_against_cost", task)
-    plans = {cell: read_plan(folder, cell) for cell in cells["cell"]}
+    measure = Measure.of(rows).name
+    for cost in costs_of(rows):
+        against = {MACS: "cost", TIME: "time"}.get(cost, cost.removeprefix("kept_"))
+        yield _figure(measure_against_cost(task, rows, cost), f"{measure}_against_{against}", task)
+    plans = {place: read_plan(*cell) for place, cell in zip(cells.index, _places(cells), strict=True)}
     largest = largest_ranks(plans.values())
     for budget in largest_first(cells["budget"]):
         of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
         by_searcher = {str(searcher): group for searcher, group in of_budget.groupby("searcher")}
-        steps = {name: [read_steps(folder, cell) for cell in group["cell"]] for name, group in by_searcher.items()}
-        yield _figure(incumbents(task, budget, steps), "incumbent", task, budget)
-        first = {
-            f"{name}\nseed {group['seed'].iloc[0]}": plans[group["cell"].iloc[0]] for name, group in by_searcher.items()
-        }
+        steps = {name: [read_steps(*cell) for cell in _places(group)] for name, group in by_searcher.items()}
+        yield _figure(incumbents(task, budget, steps, measure), "incumbent", task, budget)
+        first = {f"{name}\nseed {group['seed'].iloc[0]}": plans[group.index[0]] for name, group in by_searcher.items()}
         yield _figure(ranks(task, budget, first, largest), "ranks", task, budget)
         for searcher, group in by_searcher.items():
-            yield from _of_traces(folder, task, budget, searcher, group)
+            yield from _of_traces(task, budget, searcher, group)
 
 
-def _of_traces(folder: Path, task: str, budget: str, searcher: str, cells: pd.DataFrame) -> Iterator[NamedFigure]:
+def _places(cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The run folder and the name of every cell."""
+    return zip(cells[RUN], cells["cell"], strict=True)
+
+
+def _of_traces(task: str, budget: str, searcher: str, cells: pd.DataFrame) -> Iterator[NamedFigure]:
     """What a searcher learned, each of the first seed whose trace tells enough."""
-    traces = [(int(seed), read_trace(folder, cell)) for seed, cell in zip(cells["seed"], cells["cell"], strict=True)]
+    traces = [(int(seed), read_trace(*cell)) for seed, cell in zip(cells["seed"], _places(cells), strict=True)]
     for seed, trace in traces:
         if paths := layer_paths(trace):
             yield _figure(rank_paths(task, budget, searcher, seed, paths), "rank_paths", task, budget, searcher)
@@ -143,20 +219,9 @@ def _of_traces(folder: Path, task: str, budget: str, searcher: str, cells: pd.Da
 
 
 def _figure(figure: Figure, *names: str) -> NamedFigure:
-    stem = "_".join(re.sub(r"[^\w.=,-]", "-", name) for name in names)
-    return NamedFigure(fitting(stem, LONGEST_STEM), figure)
+    return NamedFigure(stem_of(*names), figure)
 
 
-def _told_apart(sections: Sequence[Section]) -> tuple[Section, ...]:
-    """Numbers figures whose names differ in nothing, or in case alone, on disk."""
-    taken: set[str] = set()
-
-    def named(figure: NamedFigure) -> NamedFigure:
-        stem, number = figure.stem, 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{figure.stem}-{number}"
-        taken.add(stem.casefold())
-        return replace(figure, stem=stem)
-
-    return tuple(replace(section, figures=tuple(map(named, section.figures))) for section in sections)
+def _renamed(figures: Sequence[NamedFigure], stems: list[str]) -> tuple[NamedFigure, ...]:
+    """The figures with the next stems, which are taken from the list."""
+    return tuple(replace(figure, stem=stems.pop(0)) for figure in figures)

@@ -18,8 +18,9 @@ from filelock import FileLock, Timeout
 
 from rank_search.errors import RunError
 from rank_search.files import storage_errors
+from rank_search.records.lock_holder import HOLDER_FILE, LOCK_FILE, described, holder_of, is_alive
 
-LOCK_FILE, HOLDER_FILE = ".lock", ".lock.json"
+__all__ = ["HOLDER_FILE", "LOCK_FILE", "contents", "forget_lock", "only_writer"]
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems say that have none."""
 TRIES, PAUSE = 10, 0.1  # a holder needs a moment to write who it is, or to clear up
@@ -78,7 +79,7 @@ def _take(lock: FileLock, folder: Path) -> bool:
             lock.acquire(timeout=0)
             return True
         except Timeout:
-            if _is_alive(_holder(folder)):
+            if is_alive(holder_of(folder)):
                 break
         except FileNotFoundError:  # its last writer has just removed the folder
             pass
@@ -92,7 +93,7 @@ def _take(lock: FileLock, folder: Path) -> bool:
             return False
         time.sleep(PAUSE)
     raise RunError(
-        f"{folder} is being written to by {_described(_holder(folder))}: wait for its end or stop it, or give another "
+        f"{folder} is being written to by {described(holder_of(folder))}: wait for its end or stop it, or give another "
         "folder with --output"
     )
 
@@ -100,35 +101,3 @@ def _take(lock: FileLock, folder: Path) -> bool:
 def _this_process() -> dict[str, Any]:
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-
-
-def _holder(folder: Path) -> dict[str, Any] | None:
-    """What the holder wrote, or None if that is not (yet) to be read."""
-    try:
-        holder = json.loads((folder / HOLDER_FILE).read_text())
-        known = isinstance(holder["pid"], int) and holder["pid"] > 0
-        return dict(holder) if known and {"host", "since"} <= {*holder} else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _is_alive(holder: dict[str, Any] | None) -> bool:
-    """Whether this can be the holder: processes of other hosts are believed."""
-    if holder is None:
-        return False
-    if holder["host"] != socket.gethostname() or os.name == "nt":  # there, signal 0 is no question
-        return True
-    try:
-        os.kill(holder["pid"], 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _described(holder: dict[str, Any] | None) -> str:
-    if not _is_alive(holder):
-        return "another process"
-    assert holder is not None
-    return f"process {holder['pid']} on {holder['host']} since {holder['since']}"

@@ -49,24 +49,38 @@ class Incumbents:
     notes: tuple[str, ...]
 
 
-def incumbents(task: str, budget: str, steps: Mapping[str, Sequence[pd.DataFrame]]) -> Incumbents:
+def incumbents(task: str, budget: str, steps: Mapping[str, Sequence[pd.DataFrame]], measure: str = "") -> Incumbents:
     """The mean over seeds as a line and their range as a band, per searcher.
+
+    Scores of several methods need not have one unit. The loss has no column of its own in the steps: it is the score
+    of what was evaluated, which has measures beside its score. Where any searcher has those, only curves of such
+    searchers are drawn, which are of the validation loss; else curves are of scores, whatever those are.
 
     Args:
         task: its name.
         budget: its text.
         steps: per searcher, per seed, the steps of its search.
+        measure: that the task reports, a column of the steps of searchers that evaluate.
     """
     found = {searcher: incumbent_curve(runs) for searcher, runs in steps.items()}
-    curves = {searcher: curve for searcher, curve in found.items() if curve is not None}
+    scored = {searcher: curve for searcher, curve in found.items() if curve is not None}
+    evaluated = {name: curve for name, curve in scored.items() if _is_evaluated(steps[name], measure)}
+    curves = evaluated or scored
     unscored = [searcher for searcher, curve in found.items() if curve is None]
+    own = [searcher for searcher in scored if searcher not in curves]
     notes = ["Line: mean over seeds; band: least to greatest; marker: end of the search."]
+    if evaluated:
+        notes.append("Loss: the task's, on the validation samples of a search, of the best plan so far.")
+    elif len(scored) > 1:
+        notes.append("Scores are the methods' own, and need not have one unit.")
+    if own:
+        notes.append(f"No curve, because the score is the method's own and no loss: {', '.join(own)}.")
     if unscored:
         notes.append(f"No curve, because no evaluation gave a score: {', '.join(unscored)}.")
     return Incumbents(
         title=f"{task} at {budget}: progress of the search",
         x_label="Evaluations spent (count)",
-        y_label="Incumbent score (lower is better)",
+        y_label=f"Incumbent {'loss' if evaluated else 'score'} (lower is better)",
         curves=curves,
         labels={
             searcher: searcher
@@ -78,6 +92,14 @@ def incumbents(task: str, budget: str, steps: Mapping[str, Sequence[pd.DataFrame
         message="" if curves else "No evaluation gave a score.",
         notes=tuple(notes),
     )
+
+
+def _is_evaluated(runs: Sequence[pd.DataFrame], measure: str) -> bool:
+    """Whether every score came with the task's measure: then the objective gave both."""
+    if not measure or not all(measure in steps.columns for steps in runs):
+        return False
+    scored = [steps.loc[np.isfinite(steps["score"]), measure] for steps in runs]
+    return any(map(len, scored)) and all(pd.to_numeric(column, errors="coerce").notna().all() for column in scored)
 
 
 def incumbent_curve(runs: Sequence[pd.DataFrame]) -> Curve | None:

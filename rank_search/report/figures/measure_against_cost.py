@@ -1,4 +1,4 @@
-"""The main figure: the reported measure after fine-tuning against the cost that is kept."""
+"""The main figure: the reported measure after fine-tuning against a cost that is kept: MACs, time, another metric."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from rank_search.report.measure import LOWER, Measure
 
 FloatArray = NDArray[np.float64]
 
+MACS, TIME = "kept_macs", "latency_share"
+"""Columns of the leaderboard. ``latency_share`` is of times that were measured."""
+LABELS = {MACS: "Kept MACs", TIME: "Kept time, measured", "kept_latency_ms": "Kept time, predicted"}
+Bounds = tuple[float, float]
+ANY: Bounds = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class CostLine:
@@ -23,7 +29,7 @@ class CostLine:
         searcher: its name.
         label: in the legend.
         kind: which kind of budget, by the metrics that it limits: 0 for the first.
-        cost: ``[n]``, kept MACs in percent.
+        cost: ``[n]``, what is kept of it, in percent.
         mean: ``[n]``, of the measure over seeds, as it is drawn.
         half_width: ``[n]``, of the 95 % interval of ``mean``; NaN where there is none.
     """
@@ -47,6 +53,7 @@ class MeasureAgainstCost:
         dense: the measure of the dense net, as it is drawn; None where it is not known.
         dense_label: in the legend.
         notes: sentences below.
+        x_bounds, y_bounds: what numbers of the axes can be; no data is outside.
     """
 
     title: str
@@ -56,9 +63,23 @@ class MeasureAgainstCost:
     dense: float | None
     dense_label: str
     notes: tuple[str, ...]
+    x_bounds: Bounds = ANY
+    y_bounds: Bounds = ANY
 
 
-def measure_against_cost(task: str, rows: pd.DataFrame) -> MeasureAgainstCost:
+def costs_of(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The columns that the measure is worth drawing against: MACs, what else budgets limit, and the measured time.
+
+    Args:
+        rows: of one task of the leaderboard.
+    """
+    limited = dict.fromkeys(f"kept_{metric}" for budget in largest_first(rows["budget"]) for metric in metrics(budget))
+    wanted = dict.fromkeys((MACS, *limited, TIME))
+    methods = rows.loc[rows["budget"] != ""]
+    return tuple(column for column in wanted if column in rows.columns and methods[column].notna().any())
+
+
+def measure_against_cost(task: str, rows: pd.DataFrame, cost: str = MACS) -> MeasureAgainstCost:
     """One line per searcher, a point per budget, with 95 % intervals over seeds, of the test set if there is one.
 
     Where budgets limit different metrics, each kind of budget has lines of its own.
@@ -66,28 +87,31 @@ def measure_against_cost(task: str, rows: pd.DataFrame) -> MeasureAgainstCost:
     Args:
         task: its name.
         rows: its rows of the leaderboard, the dense net among them.
+        cost: a column of kept shares, such as ``costs_of`` gives.
     """
     measure = Measure.of(rows)
     methods = rows.loc[rows["budget"] != ""]
     tested = bool(methods["test"].notna().any())
     column = "test" if tested else "validation"
-    drawn = methods.loc[methods[column].notna()].sort_values("kept_macs")
-    lines = _lines(drawn, column, measure)
+    drawn = methods.loc[methods[column].notna() & methods[cost].notna()].sort_values(cost)
+    lines = _lines(drawn, column, measure, cost)
     dense = float(rows.loc[rows["budget"] == "", column].iloc[0])
     unit = f" {measure.unit}" if measure.unit else ""
     return MeasureAgainstCost(
-        title=f"{task}: {measure.name} against cost",
-        x_label="Kept MACs (% of the dense net)",
+        title=f"{task}: {measure.name} against {'time' if cost == TIME else 'cost'}",
+        x_label=f"{LABELS.get(cost) or 'Kept ' + cost.removeprefix('kept_')} (% of the dense net)",
         y_label=f"{'Test' if tested else 'Validation'} {measure.name} after fine-tuning"
         + (f" ({measure.unit})" if measure.unit else ""),
         lines=lines,
         dense=float(measure.shown(dense)) if math.isfinite(dense) else None,
         dense_label=f"dense net, {measure.text(dense)}{unit}",
-        notes=_notes(drawn, len(lines), measure),
+        notes=_notes(drawn, len(lines), measure, cost),
+        x_bounds=(0.0, 100.0 if drawn[cost].max() <= 1 else math.inf),
+        y_bounds=(0.0, 100.0) if measure.in_percent else ANY,
     )
 
 
-def _lines(drawn: pd.DataFrame, column: str, measure: Measure) -> tuple[CostLine, ...]:
+def _lines(drawn: pd.DataFrame, column: str, measure: Measure, cost: str) -> tuple[CostLine, ...]:
     kind_of_row = drawn["budget"].map(lambda budget: ", ".join(metrics(budget)))
     kinds = list(dict.fromkeys(", ".join(metrics(budget)) for budget in largest_first(drawn["budget"])))
     return tuple(
@@ -95,7 +119,7 @@ def _lines(drawn: pd.DataFrame, column: str, measure: Measure) -> tuple[CostLine
             searcher=str(searcher),
             label=str(searcher) if len(kinds) == 1 else f"{searcher} ({kind})",
             kind=number,
-            cost=100 * points["kept_macs"].to_numpy(dtype=float),
+            cost=100 * points[cost].to_numpy(dtype=float),
             mean=measure.shown(points[column].to_numpy(dtype=float)),
             half_width=measure.shown(points[f"{column}_half_width"].to_numpy(dtype=float)),
         )
@@ -104,7 +128,7 @@ def _lines(drawn: pd.DataFrame, column: str, measure: Measure) -> tuple[CostLine
     )
 
 
-def _notes(drawn: pd.DataFrame, lines: int, measure: Measure) -> tuple[str, ...]:
+def _notes(drawn: pd.DataFrame, lines: int, measure: Measure, cost: str) -> tuple[str, ...]:
     seeds = sorted(set(drawn["seeds_done"]))
     count = "-".join(map(str, dict.fromkeys([*seeds[:1], *seeds[-1:]])))
     notes = [f"Points are means over {count} seeds, bars their 95 % Student-t intervals."]
@@ -114,6 +138,9 @@ def _notes(drawn: pd.DataFrame, lines: int, measure: Measure) -> tuple[str, ...]
         notes = [f"No finished cell has a number for {measure.name}."]
     if measure.better == LOWER:
         notes.append(f"Lower {measure.name} is better.")
+    if cost == TIME:
+        timed = "; ".join(dict.fromkeys(filter(None, drawn["timed"]))) or "unknown"
+        notes.append(f"Time: of {timed}, mean over seeds of the share of the dense net's, timed in turn.")
     if lines > 1:
         notes.append("Lines are set a little apart sideways, so that they do not cover each other.")
     return tuple(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
@@ -79,7 +79,15 @@ def _regrets(frame: pd.DataFrame, by_count: dict[int, dict[str, Regret]], at: in
         Column("CPU\ns", tuple(_number(float(seconds.get(name, math.nan))) for name in names)),
     )
     tasks = ", ".join(dict.fromkeys(map(str, frame["task"])))
-    return Table(f"normalised regret: {tasks}", columns, tuple("" for _ in names))
+    numbers = pd.DataFrame({"searcher": names})
+    for count, found in by_count.items():
+        for field in ("mean", "low", "high"):
+            numbers[f"regret_{count}_{field}"] = [getattr(found.get(name), field, math.nan) for name in names]
+    numbers[f"test_regret_{at}_mean"] = [test[name].mean if name in test else math.nan for name in names]
+    numbers["mean_rank"] = [math.nan if ranks is None else ranks.ranks.get(name, math.nan) for name in names]
+    numbers["seeds"] = [int(seeds[name]) for name in names]
+    numbers["cpu_seconds"] = [float(seconds.get(name, math.nan)) for name in names]
+    return Table(f"normalised regret: {tasks}", columns, tuple("" for _ in names), "regret", numbers)
 
 
 def _refitted(found: RefittedRanks, at: int) -> Table:
@@ -91,7 +99,16 @@ def _refitted(found: RefittedRanks, at: int) -> Table:
         Column("answers\nrefitted", tuple("{} of {}".format(*found.answers[name]) for name in names)),
     )
     title = f"ranks by the validation loss of the same answers at {at}: {found.blocks} tasks x budgets"
-    return Table(title, columns, tuple("" for _ in names))
+    numbers = pd.DataFrame(
+        {
+            "searcher": names,
+            "mean_rank_recalibrated": [found.recalibrated.get(name, math.nan) for name in names],
+            "mean_rank_refitted": [found.refitted.get(name, math.nan) for name in names],
+            "answers_refitted": [found.answers[name][0] for name in names],
+            "answers": [found.answers[name][1] for name in names],
+        }
+    )
+    return Table(title, columns, tuple("" for _ in names), "refitted_ranks", numbers)
 
 
 def _refitted_words(found: RefittedRanks) -> str:
@@ -112,7 +129,9 @@ def _proxies(recording: Recording) -> Table:
         Column("Kendall,\nfine-tuned", tuple(_correlation(proxy.tau) for proxy in found)),
     )
     counted = f"{found[0].plans:,} plans, {found[0].tuned} of them fine-tuned" if found else ""
-    return Table(f"{recording.name}: rank correlation with the loss ({counted})", columns, tuple("" for _ in found))
+    title = f"{recording.name}: rank correlation with the loss ({counted})"
+    numbers = pd.DataFrame([asdict(proxy) for proxy in found])
+    return Table(title, columns, tuple("" for _ in found), f"proxies_{recording.name}", numbers)
 
 
 def _words(frame: pd.DataFrame, found: dict[str, Regret], at: int) -> Iterable[str]:

@@ -101,7 +101,13 @@ def task_table(task: str, rows: pd.DataFrame, measure: Measure) -> Table:
         if usual
         else f"{task}: {measure.name}{f' in {measure.unit}' if measure.unit else ''}, {measure.better} is better"
     )
-    return Table(title, columns, tuple(rows["budget"]))
+    return Table(title, columns, tuple(rows["budget"]), f"leaderboard_{task}", _numbers(rows))
+
+
+def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows for a file: lists of lines as texts, without columns of other tasks' metrics."""
+    lines = {name: rows[name].map("; ".join) for name in ("failures", "remarks")}
+    return rows.assign(**lines).dropna(axis="columns", how="all").reset_index(drop=True)
 
 
 def is_usual(measure: Measure) -> bool:

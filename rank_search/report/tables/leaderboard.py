@@ -14,6 +14,7 @@ from rank_search.records.schema import measured
 from rank_search.report.budget_order import largest_first
 from rank_search.report.measure import HIGHER, Measure
 from rank_search.report.statistics import Interval, mean_interval
+from rank_search.report.statistics.bootstrap import bootstrap_interval
 
 LATENCIES = ("latency_ms", "dense_latency_ms")
 COSTS = ("evaluations", "samples_forward", "samples_trained", "search_seconds")
@@ -33,6 +34,7 @@ NAMES = (
 )
 MEASURED = {"before": "{}_before", "validation": "val_{}", "test": "test_{}"}
 """Columns of the reported measure: here, and in the results."""
+SPREADS = ("half_width", "bootstrap_low", "bootstrap_high")
 DENSE_MEASURED = {"validation": "dense_val_{}", "test": "dense_test_{}"}
 DENSE = "dense"
 ROUNDING = 1e-9  # measures that differ by less than this share differ only in how they were summed
@@ -49,8 +51,9 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         ``dense``, budget empty), then the budgets from large to small; in each the best searcher first, by the task's
         measure on the test set, or on the validation set if the task has no test set. ``before``, ``validation`` and
         ``test`` are of that measure, named ``measure``; ``better`` and ``unit`` say how it reads; ``*_half_width`` is
-        of the 95 % Student-t interval over seeds (NaN for one seed). ``kept_*`` and ``latency_share`` are fractions of
-        the dense net's (the time is what ``timed`` says), NaN for metrics that only another task's space has.
+        of the 95 % Student-t interval over seeds (NaN for one seed), ``*_bootstrap_low`` and ``*_bootstrap_high`` are
+        the ends of the BCa bootstrap's. ``kept_*`` and ``latency_share`` are fractions of the dense net's (the time is
+        what ``timed`` says), NaN for metrics that only another task's space has.
         ``failures`` holds one line ``cell: reason`` per failed cell, ``remarks`` one ``cell: remarks`` per finished one
         that has any; where no seed is done the numbers are NaN.
 
@@ -80,7 +83,7 @@ def board_columns(metrics: Iterable[str]) -> tuple[str, ...]:
         *("measure", "better", "unit"),
         *(f"kept_{metric}" for metric in metrics),
         *("latency_share", "timed"),
-        *(column for name in MEASURED for column in (name, f"{name}_half_width")),
+        *(column for name in MEASURED for column in (name, *(f"{name}_{of}" for of in SPREADS))),
         *COSTS,
         "failures",
         "remarks",
@@ -113,6 +116,7 @@ def _row(budget: str, searcher: str, cells: pd.DataFrame, measure: Measure, kept
         "latency_share": float((done["latency_ms"] / done["dense_latency_ms"]).mean()),
         "timed": next(iter(done["timed"]), ""),
         **_with_half_widths(reached),
+        **_bootstrapped(done, measure),
         "failures": tuple(
             f"{cell}: {' '.join(str(reason).split()) or 'no reason was recorded'}"
             for cell, reason in zip(failed["cell"], failed["reason"], strict=True)
@@ -145,6 +149,15 @@ def _description(measure: Measure) -> dict[str, str]:
 def _with_half_widths(reached: dict[str, Interval]) -> dict[str, float]:
     means = {name: interval.mean for name, interval in reached.items()}
     return means | {f"{name}_half_width": interval.half_width for name, interval in reached.items()}
+
+
+def _bootstrapped(done: pd.DataFrame, measure: Measure) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, column in MEASURED.items():
+        values = done[column.format(measure.name)].dropna()
+        low, high = bootstrap_interval(values) if len(values) else (math.nan, math.nan)
+        found |= {f"{name}_bootstrap_low": low, f"{name}_bootstrap_high": high}
+    return found
 
 
 def _interval(done: pd.DataFrame, column: str, where: str) -> Interval:

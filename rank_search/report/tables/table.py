@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import pandas as pd
 
 MIDDLE = " ± "
 """Stands between a mean and the half width of its interval in a cell; a renderer may set these below each other."""
@@ -33,8 +35,12 @@ class Table:
         title: above it.
         columns: from the left, each with a cell per row.
         groups: per row its group; where it changes, a line may be drawn.
+        name: of its file, e.g. ``pairs_digits``; empty for a table that has no file.
+        numbers: behind the cells, in full precision; it may have more rows. None for a table of texts alone.
     """
 
     title: str
     columns: tuple[Column, ...]
     groups: tuple[str, ...]
+    name: str = ""
+    numbers: pd.DataFrame | None = field(default=None, compare=False, repr=False)

@@ -68,3 +68,24 @@ def test_without_any_score_the_figure_says_so() -> None:
     assert figure.curves == {}
     assert figure.message == "No evaluation gave a score."
     assert not figure.logarithmic
+
+
+def evaluated(scores: list[float], accuracy: list[float]) -> pd.DataFrame:
+    return frames(steps(scores, list(range(1, len(scores) + 1))))[0].assign(score=scores, accuracy=accuracy)
+
+
+def test_where_methods_have_scores_of_their_own_only_losses_are_drawn() -> None:
+    own = evaluated([30.0, 20.0], [math.nan, math.nan])
+    loss = evaluated([3.0, 2.0], [0.5, 0.6])
+    figure = incumbents("digits", "macs=0.5", {"rule": [own], "tpe": [loss, loss]}, "accuracy")
+    assert list(figure.curves) == ["tpe"]
+    assert figure.y_label == "Incumbent loss (lower is better)"
+    assert "No curve, because the score is the method's own and no loss: rule." in figure.notes
+
+
+def test_scores_without_any_loss_are_called_the_methods_own() -> None:
+    own = evaluated([30.0, 20.0], [math.nan, math.nan])
+    figure = incumbents("digits", "macs=0.5", {"one": [own], "other": [own]}, "accuracy")
+    assert list(figure.curves) == ["one", "other"]
+    assert figure.y_label == "Incumbent score (lower is better)"
+    assert "Scores are the methods' own, and need not have one unit." in figure.notes

@@ -5,7 +5,11 @@ import pytest
 from run_folder import Row, Write, done, done_regression, failed
 
 from rank_search.report import leaderboard, read_results
-from rank_search.report.figures.measure_against_cost import MeasureAgainstCost, measure_against_cost
+from rank_search.report.figures.measure_against_cost import (
+    MeasureAgainstCost,
+    costs_of,
+    measure_against_cost,
+)
 
 
 def figure_of(rows: list[Row], write_run: Write, task: str = "t") -> MeasureAgainstCost:
@@ -66,3 +70,36 @@ def test_another_measure_is_named_and_drawn_as_it_is(write_run: Write) -> None:
     assert figure.lines[0].half_width == pytest.approx([4.302653 / 3**0.5], rel=1e-6)
     assert figure.lines[0].cost == pytest.approx([49.0])
     assert "Lower rmse is better." in figure.notes
+
+
+def test_costs_are_macs_what_budgets_limit_and_the_measured_time(write_run: Write) -> None:
+    rows = [done("t", budget, "tpe", 0, 0.9, kept_bytes=0.3) for budget in ("macs=0.5", "bytes=0.3,macs=0.4")]
+    board = leaderboard(read_results(write_run(rows)))
+    assert costs_of(board) == ("kept_macs", "kept_bytes", "latency_share")
+    figure = measure_against_cost("t", board, "kept_bytes")
+    assert figure.x_label == "Kept bytes (% of the dense net)"
+    assert figure.lines[0].cost == pytest.approx([30.0])
+
+
+def test_time_is_the_measured_share_and_says_of_what(write_run: Write) -> None:
+    rows = [done("t", "macs=0.5", "tpe", seed, 0.9, latency_ms=1.0 + seed) for seed in (0, 1)]
+    board = leaderboard(read_results(write_run(rows)))
+    figure = measure_against_cost("t", board, "latency_share")
+    assert figure.lines[0].cost == pytest.approx([75.0])
+    assert figure.title == "t: accuracy against time"
+    assert figure.x_label == "Kept time, measured (% of the dense net)"
+    assert any("Time: of a run of 1 in eager" in note for note in figure.notes)
+
+
+def test_unknown_times_have_no_figure(write_run: Write) -> None:
+    rows = [done("t", "macs=0.5", "tpe", 0, 0.9, latency_ms=0.0, dense_latency_ms=0.0)]
+    assert costs_of(leaderboard(read_results(write_run(rows)))) == ("kept_macs",)
+
+
+def test_axes_are_bounded_by_what_shares_and_percents_can_be(write_run: Write) -> None:
+    rows = [done("t", "macs=0.5", "tpe", 0, 0.9), done_regression("p", "macs=0.5", "tpe", 0, 3.0, latency_ms=3.0)]
+    assert figure_of(rows, write_run).y_bounds == figure_of(rows, write_run).x_bounds == (0.0, 100.0)
+    board = leaderboard(read_results(write_run(rows)))
+    slower = measure_against_cost("p", board.loc[board["task"] == "p"], "latency_share")
+    assert slower.x_bounds == (0.0, np.inf)
+    assert slower.y_bounds == (-np.inf, np.inf)

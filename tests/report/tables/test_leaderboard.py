@@ -34,7 +34,10 @@ def test_numbers_of_a_row_are_means_over_the_seeds_done(write_run: Write) -> Non
     assert random["before"] == pytest.approx(0.81)
     # 0.90, 0.91, 0.92 have standard deviation 0.01.
     for name in ("before", "validation", "test"):
-        assert random[f"{name}_half_width"] == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
+        half_width = random[f"{name}_half_width"]
+        assert half_width == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
+        low, high = random[f"{name}_bootstrap_low"], random[f"{name}_bootstrap_high"]
+        assert random[name] - half_width < low < random[name] < high < random[name] + half_width
     assert (random["kept_macs"], random["kept_params"]) == (pytest.approx(0.48), pytest.approx(0.4))
     assert (random["samples_forward"], random["samples_trained"], random["search_seconds"]) == (4000, 500, 12.5)
     tpe = board.loc[("digits", "macs=0.5", "tpe")]
@@ -97,7 +100,9 @@ def test_columns_are_those_of_any_measure_and_of_the_metrics_of_the_run(write_ru
     assert list(board.columns) == list(board_columns(["macs", "params", "bytes"]))
     assert ",".join(board.columns) == (
         "task,budget,searcher,seeds_done,seeds_failed,measure,better,unit,kept_macs,kept_params,kept_bytes,"
-        "latency_share,timed,before,before_half_width,validation,validation_half_width,test,test_half_width,"
+        "latency_share,timed,before,before_half_width,before_bootstrap_low,before_bootstrap_high,"
+        "validation,validation_half_width,validation_bootstrap_low,validation_bootstrap_high,"
+        "test,test_half_width,test_bootstrap_low,test_bootstrap_high,"
         "evaluations,samples_forward,samples_trained,search_seconds,failures,remarks"
     )
     assert board["kept_bytes"].tolist() == [1.0, 0.29]

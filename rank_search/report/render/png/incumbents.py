@@ -10,33 +10,39 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from rank_search.report.figures.incumbents import Curve, Incumbents
 from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import line_frame, put_legend, put_note
+from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import Look
 
+BAND, CROWDED = 0.18, 0.9  # opacity of a band, and of all together
 
-def draw_incumbents(value: Incumbents, styles: Mapping[str, Look]) -> Figure:
+
+def draw_incumbents(value: Incumbents, styles: Mapping[str, Look], page: Page = SCREEN) -> Figure:
     """Draws the mean over seeds as a line and their range as a band; the marker is where the search ended.
 
     Args:
         value: the figure.
         styles: a look for every searcher.
+        page: what it is for.
     """
-    figure, axes = line_frame(value.title, x=value.x_label, y=value.y_label)
+    figure, axes = line_frame(value.title, x=value.x_label, y=value.y_label, page=page)
+    band = min(BAND, CROWDED / max(1, len(value.curves)))
     for searcher, curve in value.curves.items():
         look = styles[searcher]
         axes.plot(
             curve.evaluations,
             curve.mean,
             color=look.color,
-            linewidth=1.8,
+            linestyle=look.line,
+            linewidth=1.8 * page.scale,
             drawstyle="steps-post",
             marker=look.marker,
-            markersize=7,
+            markersize=7 * page.scale,
             markevery=[-1],
             label=value.labels[searcher],
         )
         if curve.seeds > 1:
             axes.fill_between(
-                curve.evaluations, curve.low, curve.high, step="post", color=look.color, alpha=0.18, linewidth=0
+                curve.evaluations, curve.low, curve.high, step="post", color=look.color, alpha=band, linewidth=0
             )
         shown = sparse(len(curve.mean))
         texts = [_says(value.labels[searcher], curve, place) for place in shown]
@@ -48,8 +54,8 @@ def draw_incumbents(value: Incumbents, styles: Mapping[str, Look]) -> Figure:
         axes.yaxis.set_major_locator(NullLocator())
     axes.set_xlim(left=0.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    put_legend(figure)
-    put_note(figure, *value.notes)
+    put_legend(figure, page=page)
+    put_note(figure, *value.notes, page=page)
     return figure
 
 

@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from rank_search.report.figures.probabilities import FloatArray, LayerProbabilities, Probabilities
 from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import NOTE_COLOR, put_note, put_title
+from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import COLORS
 from rank_search.report.render.png.panel_grid import (
     TICK_SIZE,
@@ -36,7 +37,7 @@ DETAIL_SIZE, DETAIL_INCHES = 7.0, 0.13
 COLORBAR_INCHES = 3.0
 
 
-def draw_probabilities(value: Probabilities) -> Figure:
+def draw_probabilities(value: Probabilities, page: Page = SCREEN) -> Figure:
     """Draws a panel per layer and mode: the colour is the probability, the mark the most probable rank of a round.
 
     A round that was not recorded looks like the one before it. Where ranks are too many for one to be seen, each is
@@ -44,6 +45,7 @@ def draw_probabilities(value: Probabilities) -> Figure:
 
     Args:
         value: the figure.
+        page: what it is for.
     """
     sizes = [len(layer.modes) for layer in value.layers.values()]
     grid = panel_grid(sizes, x=value.x_label, line_inches=DETAIL_INCHES)
@@ -61,8 +63,8 @@ def draw_probabilities(value: Probabilities) -> Figure:
             _put_detail(axes, form, f"entropy {layer.entropy:.2f}" if axes is panels[0] else "")
     _put_scale(figure, value.share_label)
     figure.supylabel(value.y_label, fontsize="medium")
-    put_title(figure, value.title)
-    put_note(figure, *value.notes)
+    put_title(figure, value.title, page)
+    put_note(figure, *value.notes, page=page)
     return figure
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from rank_search.report.figures.rank_paths import RankPaths
 from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import GRID_COLOR, put_legend, put_note, put_title
+from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import COLORS, DENSE_FILL
 from rank_search.report.render.png.panel_grid import panel_grid, shade_dense, shortened, tick_ranks, title_panel
 
@@ -14,11 +15,12 @@ LINE_STYLES = ("-", (0, (2.5, 1.5)), ":", "-.")  # a later mode leaves gaps, so 
 END_MARGIN = 0.04  # share of the epochs after the last step, where its ranks are still shown
 
 
-def draw_rank_paths(value: RankPaths) -> Figure:
+def draw_rank_paths(value: RankPaths, page: Page = SCREEN) -> Figure:
     """Draws a panel per layer, a line per mode; the marker is where the search ended.
 
     Args:
         value: the figure.
+        page: what it is for.
     """
     grid = panel_grid([1] * len(value.layers), x=value.x_label)
     figure = grid.figure
@@ -53,8 +55,8 @@ def draw_rank_paths(value: RankPaths) -> Figure:
         axes.grid(color=GRID_COLOR, linewidth=0.6)
         axes.set_axisbelow(True)
     figure.supylabel(value.y_label, fontsize="medium")
-    put_title(figure, value.title)
+    put_title(figure, value.title, page)
     put_legend(figure, title=value.legend_title, side="outside right center")
     if value.notes:
-        put_note(figure, *value.notes)
+        put_note(figure, *value.notes, page=page)
     return figure

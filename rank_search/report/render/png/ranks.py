@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rank_search.report.figures.ranks import Ranks
 from rank_search.report.render.png.hover import put_box
 from rank_search.report.render.png.line_frame import put_note, put_title
+from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import DENSE_FILL
 
 BLUES = ("#F7FBFF", "#C6DBEF", "#6BAED6", "#4191C6")  # none so dark that black text could not be read
@@ -20,11 +21,12 @@ ROW_INCHES, CHARACTER_INCHES = 0.3, 0.075
 CENTERED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8.5, "parse_math": False}
 
 
-def draw_ranks(value: Ranks) -> Figure:
+def draw_ranks(value: Ranks, page: Page = SCREEN) -> Figure:
     """Draws a row per layer, a column per searcher; the text is the choice, the colour its share, grey a dense layer.
 
     Args:
         value: the figure.
+        page: what it is for.
     """
     rows, columns = len(value.layers), len(value.columns)
     figure = Figure(figsize=_size(value), layout="constrained")
@@ -45,9 +47,9 @@ def draw_ranks(value: Ranks) -> Figure:
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel(value.y_label, labelpad=8)
-    put_title(figure, value.title)
+    put_title(figure, value.title, page)
     figure.colorbar(ScalarMappable(Normalize(0.0, 1.0), SHADES), ax=axes, label=value.share_label, aspect=30)
-    put_note(figure, *value.notes)
+    put_note(figure, *value.notes, page=page)
     return figure
 
 

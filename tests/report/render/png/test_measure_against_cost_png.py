@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,3 +62,10 @@ def test_a_single_budget_is_not_blown_up() -> None:
     single = CostLine("tpe", "tpe", 0, np.array([30.0]), np.array([0.5]), np.array([math.nan]))
     left, right = draw_measure_against_cost(value(single, dense=None), STYLES).axes[0].get_xlim()
     assert right - left == pytest.approx(10.0)
+
+
+def test_axes_end_where_numbers_can() -> None:
+    wide = CostLine("tpe", "tpe", 0, np.array([2.0, 100.0]), np.array([1.0, 99.0]), np.array([5.0, 5.0]))
+    figure = draw_measure_against_cost(replace(value(wide), x_bounds=(0.0, 100.0), y_bounds=(0.0, 100.0)), STYLES)
+    assert figure.axes[0].get_xlim() == (0.0, 100.0)
+    assert figure.axes[0].get_ylim() == (0.0, 100.0)
