@@ -27,7 +27,7 @@ from rank_search.searching import searchers
 REASONS = {
     "a cluster": r"ray-address|RayWorkers|ray_address",
     "Ray for a minute; an example does": r"tune\.Tuner",
-    "minutes long": r"rank-search (bench|record|search|report)|make quickstart",
+    "half a minute or more": r"rank-search (bench|record|search|report)|make quickstart",
     "an installation": r"pip install|make (test|lint|docs)",
     "Docker": r"docker compose",
     "a download": r"torchvision\.datasets",
