@@ -54,6 +54,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         target = normpath(f"{dirname(source)}/{link[1]}".lstrip("/"))
         if target in PLACES:
             there = PLACES[target]
+        elif target == "docs":
+            there = "index.md"
         elif (ROOT / target).is_dir():
             there = f"{target}/index.md"
         else:

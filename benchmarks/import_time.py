@@ -2,7 +2,7 @@
 
     python benchmarks/import_time.py [--repetitions 7]
 
-``import rank_search`` itself imports nothing heavy; the second row is the package with the names that a first script uses.
+``import rank_search`` itself imports nothing heavy; the last row adds the names that a first script uses.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ HEAVY = (
     *("scikit_posthocs", "mnist1d", "rich", "onnx", "onnxruntime", "openvino", "scipy.optimize", "scipy.interpolate"),
     "scipy.stats",
 )
-FIRST = "rs.load_data, rs.load_model, rs.train, rs.RankSpace, rs.Budget, rs.Recipe, rs.Task, rs.search, rs.save, rs.load"
+FIRST = "rs.load_data, rs.load_model, rs.train, rs.RankSpace, rs.Budget, rs.Task, rs.search, rs.save, rs.load"
 
 
 @pytest.mark.parametrize(

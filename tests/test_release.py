@@ -19,8 +19,10 @@ import rank_search
 
 ROOT = Path(__file__).parent.parent
 SOURCES = (".ci", "baselines", "benchmarks", "configs", "docs", "examples", "rank_search", "searchers", "tests")
-LOOSE = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "MANIFEST.in", "README.md", "SECURITY.md")
-LOOSE = (*LOOSE, "mkdocs.yml", "pyproject.toml", ".gitignore", ".pre-commit-config.yaml")
+LOOSE = (
+    *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "MANIFEST.in", "README.md"),
+    *("SECURITY.md", "mkdocs.yml", "pyproject.toml", ".gitignore", ".pre-commit-config.yaml"),
+)
 BUILD = "import sys, setuptools.build_meta as backend; print(getattr(backend, sys.argv[1])(sys.argv[2]))"
 VERSION = rank_search.__version__
 USE = """
@@ -42,7 +44,13 @@ def told(words: list[str], folder: Path) -> str:
     """What a command prints; without the paths that would lead it to the source tree."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     answer = subprocess.run(
-        words, cwd=folder, env={**kept, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False
+        words,
+        cwd=folder,
+        env={**kept, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert answer.returncode == 0, f"{words}\n{answer.stdout}\n{answer.stderr}"
     return answer.stdout
@@ -86,11 +94,8 @@ def fresh(wheel: Path) -> Path:
     home = wheel.parent / "environment"
     venv.create(home, with_pip=False)
     programs = home / "bin"
-    told(
-        [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "-q", "--no-index", "--no-deps"]
-        + ["--disable-pip-version-check", str(wheel)],
-        wheel.parent,
-    )
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(programs / "python")]
+    told([*pip, "install", "-q", "--no-index", "--no-deps", str(wheel)], wheel.parent)
     (own,) = home.glob("lib/python*/site-packages")
     others = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (own / "others.pth").write_text("".join(f"{path}\n" for path in others))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = {path.name: path for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]}
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {path.name: path for path in FILES}
 MARK = re.compile(r"<!-- not run: (?P<reason>.+) -->")
 FENCE = re.compile(r"```(?P<language>\w*)(?P<rest>.*)")
 TITLE = re.compile(r'title="(?P<title>[^"]+)"')

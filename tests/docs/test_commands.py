@@ -1,4 +1,4 @@
-"""Every ``rank-search`` command of the docs is one that the command line has, with options, configs and keys that exist."""
+"""Every ``rank-search`` command of the docs is one that there is, with options, configs and keys that exist."""
 
 from __future__ import annotations
 

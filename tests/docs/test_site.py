@@ -1,4 +1,4 @@
-"""The site builds strictly, fetches nothing from elsewhere, and every link in it and in the repository leads somewhere."""
+"""The site builds strictly and fetches nothing from elsewhere; its links and those of the repository lead somewhere."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("material", reason="mkdocs-material is not installed: pip install 'rank-search[docs]'")
     folder = tmp_path_factory.mktemp("site")
     told = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
