@@ -27,7 +27,7 @@ def trained() -> dict[str, Any]:
 
 def of_deploy() -> dict[str, Any]:
     """A network so wide that a rank saves time."""
-    dense, forms = rs.load_model("digits_net", width=64), ("tucker2", "svd_spatial")
+    dense, forms = rs.load_model("digits_net", width=64), ("svd_spatial",)
     data = rs.load_data("digits")
     inputs = next(data.batches(data.train, 64)).inputs
     space = rs.RankSpace.from_model(dense, inputs[:1], forms)
