@@ -96,7 +96,7 @@ if TYPE_CHECKING:
         train,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In the source tree the folders searchers, baselines and configs lie beside this one. Only an install makes them part
 # of the package, and python started in the tree finds this folder before an installed package.

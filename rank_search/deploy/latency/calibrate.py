@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import nnls
 from torch import nn
 
 from rank_search.arrays import FloatArray
@@ -38,6 +37,8 @@ def calibrated(space: RankSpace, model: nn.Module, plans: Sequence[RankPlan] = (
     times = np.array([dense, *others], dtype=np.float64)
     weights = np.array([DENSE_WEIGHT, *[DENSE_WEIGHT] * len(plans), *[1.0] * (len(chosen) - len(plans))])
     system = np.stack([sums, np.ones(len(sums))], axis=1) * (weights / times)[:, None]
+    from scipy.optimize import nnls
+
     (scale, rest), _ = nnls(system, weights)
     metric.table.fit = {"scale": float(scale), "rest": int(rest)}
     return space.recounted(model)

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
 
 from rank_search.arrays import FloatArray, IntArray
 
@@ -72,6 +71,8 @@ def _linear(axes: Sequence[IntArray], measured: FloatArray, ranks: IntArray) -> 
     squeezed = measured.reshape([len(axes[mode]) for mode in free])
     if not free:
         return np.full(len(ranks), float(squeezed))
+    from scipy.interpolate import RegularGridInterpolator
+
     inside = RegularGridInterpolator(
         [axes[mode].astype(np.float64) for mode in free], squeezed, bounds_error=False, fill_value=None
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from rank_search.arrays import FloatArray, IntArray
 
@@ -53,6 +52,8 @@ class Estimate:
         measured = knots[place] == ranks
         if measured.all():
             return cls.exact(errors[place])
+        from scipy.interpolate import PchipInterpolator  # half a second of import that only some forms need
+
         curve = PchipInterpolator(np.sqrt(knots), np.sqrt(falling))(np.sqrt(ranks)) ** 2
         above = falling[np.maximum(place - 1, 0)]
         least = np.minimum(falling[place] / (1 - (knots[place] - ranks) / complete), above)

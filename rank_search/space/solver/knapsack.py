@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
-from scipy.sparse import csr_array
 
 from rank_search.arrays import FloatArray, IntArray
 from rank_search.space.solver.enumerate import enumerated, few
@@ -178,6 +176,9 @@ class _Problem:
         """Some selection that fits several capacities at once, or None: greedy repair can miss a tight one."""
         if len(self.scale) == 1 or (np.minimum.reduceat(self.costs, self.starts).sum(0) > self.capacity).any():
             return None
+        from scipy.optimize import Bounds, LinearConstraint, milp  # half a second of import that few budgets need
+        from scipy.sparse import csr_array
+
         one_per_layer = csr_array((np.ones(len(self.layer)), (self.layer, np.arange(len(self.layer)))))
         answer = milp(
             (self.costs / self.scale).sum(1),
@@ -284,6 +285,8 @@ def _highest_point(slopes: FloatArray, heights: FloatArray) -> tuple[FloatArray,
     if metrics == 1:
         return _highest_on_a_line(slopes[:, 0], heights)
     unit = max(float(heights.max()), 1e-300)  # values of any size, but a well-scaled linear programme
+    from scipy.optimize import linprog
+
     answer = linprog(
         c=[*np.zeros(metrics), -1.0],
         A_ub=np.hstack([-slopes, np.ones((len(slopes), 1))]),
