@@ -138,8 +138,9 @@ class TaskConfig(Section):
     targets; evaluations inside a search have a cheaper one of their own. With a ``target`` every space counts
     ``latency_ms``, the time of a run there; a budget of it without a target is of eager PyTorch, one sample a run.
     ``equal_training`` takes the epochs that a search has trained for (rounded up) off its fine-tune, so that all
-    methods train alike; without it every method gets the whole fine-tune on top. ``{recorded: NAME}`` takes everything
-    else from a recording, whose evaluations are looked up.
+    methods train alike; without it every method gets the whole fine-tune on top. With ``keep_better`` a fine-tune that
+    ends with a higher validation loss is not kept. ``{recorded: NAME}`` takes everything else from a recording, whose
+    evaluations are looked up.
     """
 
     recorded: str | None = None
@@ -153,6 +154,7 @@ class TaskConfig(Section):
     repair_inputs: int = Field(default=512, ge=0)
     finetune: Recipe = Recipe()
     equal_training: bool = True
+    keep_better: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -22,6 +22,7 @@ class Finalist:
     before, after: measures on the whole validation set before and after the fine-tune.
     network: after it.
     mended: what the refit made of each layer.
+    refused: measures after a fine-tune that made the network worse and was not kept; ``after`` is ``before`` then.
     """
 
     plan: RankPlan
@@ -30,10 +31,23 @@ class Finalist:
     after: Evaluation
     network: nn.Module
     mended: Mapping[str, Mended] = field(default_factory=dict)
+    refused: Evaluation | None = None
+
+    def or_before(self, start: nn.Module) -> Finalist:
+        """This one, or the network before the fine-tune if its validation loss was lower."""
+        if self.after.score <= self.before.score:
+            return self
+        return replace(self, after=self.before, network=start, refused=self.after)
 
 
 def finetune_best(
-    task: Task, result: SearchResult, top_k: int, epochs: int, file: Path, kept: Callable[[], None]
+    task: Task,
+    result: SearchResult,
+    top_k: int,
+    epochs: int,
+    file: Path,
+    kept: Callable[[], None],
+    keeps_better: bool = False,
 ) -> Finalist:
     """Fine-tunes the best plans of a search; the answer has the lowest validation loss after it.
 
@@ -44,6 +58,7 @@ def finetune_best(
         epochs: of each.
         file: of the first one's checkpoint; the others are beside it.
         kept: called when a checkpoint is written.
+        keeps_better: whether a network that the fine-tune made worse is taken as it was before.
 
     Raises:
         OverBudgetError, DataError, EvaluationError, StorageError
@@ -55,6 +70,8 @@ def finetune_best(
         checkpoint = file if place == 0 else file.with_name(f"{file.name}.{place}")
         network = task.finetune(plan, epochs, start if len(plan_of(start)) else result.trained, checkpoint, kept)
         found = Finalist(plan, score, before, task.validate(network), network, mended)
+        if keeps_better:
+            found = found.or_before(start)
         if best is None or found.after.score < best.after.score:
             best = found
     assert best is not None

@@ -152,7 +152,8 @@ def _run(
     common = base.under(cell.budget, cell.seed)
     started = time.perf_counter()
     epochs, file = _epochs_each(config, cell, common, result), place / FINETUNE_FILE
-    best = finetune_best(common, result, cell.searcher.top_k, epochs, file, kept_some)
+    keeps_better = config.tasks[cell.task].keep_better
+    best = finetune_best(common, result, cell.searcher.top_k, epochs, file, kept_some, keeps_better)
     finetune_seconds = time.perf_counter() - started
     test = None
     if prepared.test is not None:

@@ -21,7 +21,8 @@ def worth_of_stages(task: Task, best: Finalist, trained: nn.Module | None) -> di
         trained: what the search left, where the fine-tune began; the plan's own network had no cut.
 
     Returns:
-        ``stages``: a list of ``stage`` and its ``measures``, None where outputs are not finite; ``layers``: what the
+        ``stages``: a list of ``stage`` and its ``measures``, None where outputs are not finite, with ``kept`` false
+        for a fine-tune that made things worse and was not kept; ``layers``: what the
         refit made of each layer (see :class:`Mended`).
     """
     found: list[dict[str, Any]] = []
@@ -34,7 +35,9 @@ def worth_of_stages(task: Task, best: Finalist, trained: nn.Module | None) -> di
             found.append(_stage("recalibrated", _measured(task, network)))
         if repair.changes(best.plan):
             found.append(_stage({"recalibrate": "recalibrated", "refit": "refitted"}[repair.kind], best.before))
-    if best.after.measures != best.before.measures:
+    if best.refused is not None:
+        found.append(_stage("fine-tuned", best.refused) | {"kept": False})
+    elif best.after.measures != best.before.measures:
         found.append(_stage("fine-tuned", best.after))
     layers = {name: {"before": one.before, "after": one.after, "left": one.left} for name, one in best.mended.items()}
     return {"stages": found, "layers": layers}

@@ -18,10 +18,13 @@ def stages_line(folder: Path, row: Mapping[str, Any]) -> str:
         row: its row of results, which names the measure.
     """
     measure, unit = row["measure"], row["unit"]
-    worth = [(one["stage"], (one["measures"] or {}).get(measure)) for one in _stages(folder)["stages"]]
+    worth = [
+        (one["stage"], (one["measures"] or {}).get(measure), "" if one.get("kept", True) else " (worse: not kept)")
+        for one in _stages(folder)["stages"]
+    ]
     if not worth:
-        worth = [("compressed", row[f"val_{measure}"])]
-    return ", ".join(f"{stage} {shown(value, unit)}" for stage, value in worth)
+        worth = [("compressed", row[f"val_{measure}"], "")]
+    return ", ".join(f"{stage} {shown(value, unit)}{kept}" for stage, value, kept in worth)
 
 
 def left_lines(folder: Path) -> list[str]:

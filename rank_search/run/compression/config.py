@@ -88,6 +88,7 @@ def compression_config(
         "repair_inputs": REPAIR_INPUTS if has_data else 0,
         "evaluation": {"recalibration_samples": REPAIR_INPUTS if has_data else 0}
         | ({} if has_data else {"repair": "none"}),
+        "keep_better": True,
         "finetune": {key: value for key, value in asdict(trained).items() if value != getattr(Recipe(), key)},
     }
     content: dict[str, Any] = {

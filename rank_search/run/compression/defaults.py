@@ -53,7 +53,7 @@ def objective_without_labels(outputs: Tensor) -> str:
 
 def recipe(epochs: int | None, **changes: Any) -> Recipe:
     """The fine-tune: the dense network answers, labels are not asked for."""
-    settings: dict[str, Any] = {"epochs": 5, "distill_weight": 1.0, "temperature": 4.0}
+    settings: dict[str, Any] = {"epochs": 5, "lr": 0.005, "distill_weight": 1.0, "temperature": 4.0}
     return Recipe(**{**settings, **({} if epochs is None else {"epochs": epochs}), **changes})
 
 

@@ -135,14 +135,15 @@ def compress_model(
     start = task.compress(result.plan, result.trained)
     mended, before = task.mended, task.validate(start)
     network = task.finetune(result.plan, trained=start) if settings.epochs else start
-    best = Finalist(result.plan, result.score, before, task.validate(network), network, mended)
+    tuned = Finalist(result.plan, result.score, before, task.validate(network), network, mended)
+    best = tuned.or_before(start)
     measure = task.objective.measure
     stages = [
-        (one["stage"], (one["measures"] or {}).get(measure))
+        (one["stage"] if one.get("kept", True) else f"{one['stage']} (not kept)", (one["measures"] or {}).get(measure))
         for one in worth_of_stages(task, best, result.trained)["stages"]
     ]
     dense = task.validate(model).measures[measure]
-    return Compressed(network, result.plan, task.admit(result.plan), space.dense_cost, measure, stages, dense)
+    return Compressed(best.network, result.plan, task.admit(result.plan), space.dense_cost, measure, stages, dense)
 
 
 def _budget(given: str | Mapping[str, Any]) -> Budget:

@@ -24,11 +24,15 @@ RIDGES = (1e-4, 1e-2, 1.0)
 RIDGE, ITERATIONS = 1e-4, 50
 """Of the fit of all factors."""
 
+WIDE, FEWER_ITERATIONS = 1152, 20
+"""Inputs of a weight above which it has fewer: the time of each rises with their square."""
+
 WIDEST = 4608
 """Inputs of a weight whose second moments are gathered; of a wider one only the last factor is fitted."""
 
 ROWS_EACH = 8  # of an input of the weight, at least
 ROUNDING = 1e-9  # an error, relative to what is wanted, that counts as none
+SURELY_SOME = 1e-6  # an error that is no rounding, whichever way it is computed
 NUMBERS = 2**22  # of rows that are held at once
 
 
@@ -108,27 +112,30 @@ class LayerMender(Mender):
     def _refit(self, fit: Statistics, held: Statistics) -> Mended:
         """Puts the best factors into the module."""
         total = max(float(held.yy.sum()), torch.finfo(torch.float64).tiny)
-        before = best = held.error(self._weight(self._factors))
+        found, last = self._factors, self._factors[-1]
+        held_features = None if self._features is None else held.of(self._features) if self._narrow else held
+        before = math.inf if held_features is None else held_features.error(last.flatten(2))
+        if held_features is None or before <= SURELY_SOME * total:
+            before = held.error(self._weight(found))  # with less rounding
+        best = before
         if before <= ROUNDING * total:
             return Mended(before / total, before / total, "it puts out what the dense layer does")
-        found = self._factors
-        last = found[-1]
         if fit.count < self._needed:
             return Mended(before / total, before / total, self._too_few())
-        if self._features is not None:
+        if self._features is not None and held_features is not None:
             features = fit.of(self._features) if self._narrow else fit
             for ridge in RIDGES:
-                tried = [*self._factors[:-1], fit_last(last, features, ridge)]
-                error = held.error(self._weight(tried))
+                tried = fit_last(last, features, ridge)
+                error = held_features.error(tried.flatten(2))
                 if error < best:
-                    best, found = error, tried
+                    best, found = error, [*self._factors[:-1], tried]
         if self._narrow and fit.count >= self._width:
             assert isinstance(self._dense.weight, Tensor)
             dense = self._layer.canonical(self._dense.weight.detach().cpu().double()).flatten(2)
-            tried = fit_all(found, fit, dense, RIDGE, ITERATIONS)
-            error = held.error(self._weight(tried))
+            all_tried = fit_all(found, fit, dense, RIDGE, ITERATIONS if self._width <= WIDE else FEWER_ITERATIONS)
+            error = held.error(self._weight(all_tried))
             if error < best:
-                best, found = error, tried
+                best, found = error, all_tried
         if found is self._factors:
             return Mended(before / total, before / total, "no fit is better on held-out inputs")
         self._factors = found

@@ -19,7 +19,7 @@ from rank_search.task.repair.norm_mender import NormMender
 from rank_search.task.repair.recalibration import norm_pairs
 from rank_search.task.repair.steps import Step
 
-MEMORY_BYTES = 2**29
+MEMORY_BYTES = 1 << 30
 """Of activations: as many inputs as fit run as one batch, and one pass of all of them mends all layers."""
 
 BYTES = 16  # for every number that a layer is given or puts out: float32, and what its factors hold in between
