@@ -10,7 +10,7 @@ import typer
 from rank_search import cli
 from rank_search.errors import ConfigError
 
-COMMANDS = "the commands are: list, inspect, search, latency, bench, export, record, report"
+COMMANDS = "the commands are: list, inspect, search, compress, latency, bench, export, record, report"
 BENCH = "its options are: --output, --resume, --in-process, --ray-address, --set, --help"
 
 
