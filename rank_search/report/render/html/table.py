@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 
 from rank_search.report.render.html.markup import Markup, element, joined, lines
+from rank_search.report.tables.explanations import explained
 from rank_search.report.tables.table import MIDDLE, Table
 
 _VALUE = re.compile(r"[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 FILTERED = ("searcher", "budget")
+
+
+def explained_table(table: Table) -> Markup:
+    """A table with its title above and, to be opened, what its columns say below; it can be sorted and filtered."""
+    found = explained(table)
+    if not found:
+        return table_html(table, table.title, tools=True)
+    terms = joined(joined([element("dt", name), element("dd", said)]) for name, said in found)
+    below = element("details", element("summary", "What the columns say"), element("dl", terms), class_="columns")
+    return joined([table_html(table, table.title, tools=True), below])
 
 
 def table_html(table: Table, caption: str, *, tools: bool = False) -> Markup:

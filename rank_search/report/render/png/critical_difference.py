@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rank_search.report.figures.critical_difference import CriticalDifference
+from rank_search.report.render.png.hover import put_points
 from rank_search.report.render.png.line_frame import put_note, put_title
 from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import Look
@@ -53,6 +54,7 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
             [rank, rank, end], [0, level, level], color=look.color, linestyle=look.line, linewidth=1.6 * page.scale
         )
         axes.plot([rank], [0], color=look.color, marker=look.marker, markersize=7 * page.scale, clip_on=False, zorder=5)
+        put_points(axes, [rank], [0.0], [_says(value, name)])
         text = f"{_short(name)} {value.ranks[name]:.2f}" if left else f"{value.ranks[name]:.2f} {_short(name)}"
         axes.text(
             end,
@@ -65,6 +67,11 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
     put_title(figure, value.title, page)
     put_note(figure, *value.notes, page=page)
     return figure
+
+
+def _says(value: CriticalDifference, name: str) -> str:
+    alike = ", ".join(value.alike(name))
+    return f"{name}: mean rank {value.ranks[name]:.2f}; {f'not told from {alike}' if alike else 'told from all others'}"
 
 
 def _beside(names: Sequence[str], page: Page) -> float:
