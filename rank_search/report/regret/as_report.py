@@ -16,6 +16,8 @@ from rank_search.report.regret.read import PREFIX, counts, read_regret
 from rank_search.report.regret.sections import regret_report
 from rank_search.report.sections import NamedFigure, Report, Section
 
+SECTION = "recorded tasks"
+
 
 def regret_report_of(folder: Path | str) -> Report:
     """Reads the folder of a benchmark of regret.
@@ -35,7 +37,7 @@ def as_report(frame: pd.DataFrame, recordings: Mapping[str, Recording], title: s
     Args:
         frame: as ``read_regret`` gives it.
         recordings: those that it ran on, by task.
-        title: of the report and its section.
+        title: of the report.
         about: what else is said of the run.
     """
     found = regret_report(frame, recordings)
@@ -47,7 +49,7 @@ def as_report(frame: pd.DataFrame, recordings: Mapping[str, Recording], title: s
     figure = critical_difference_figure(ranks, f"regret after the work of {at} evaluations", left_out)
     figures = () if figure is None else (NamedFigure("critical_difference", figure),)
     return Report(
-        sections=(Section(title, found.tables, figures, found.words),),
+        sections=(Section(SECTION, found.tables, figures, found.words),),
         searchers=names,
         legend=found.legend,
         failures=found.failures,

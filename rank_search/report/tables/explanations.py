@@ -20,11 +20,11 @@ _PAIR: Patterns = (
     ("wins/ties/ losses", "in how many of them the first is better, the same, worse"),
     (
         r"p, t \(Holm\)",
-        "of the two-sided paired t test, adjusted for all pairs of the table; empty where all differences are the same",
+        "of the two-sided paired t test, adjusted for all pairs of the table; – where all differences are the same",
     ),
     (
         r"p, ranks \(Holm\)",
-        "of Wilcoxon's exact signed-rank test, adjusted alike; empty below six pairs, which cannot reach 5 %",
+        "of Wilcoxon's exact signed-rank test, adjusted alike; – below six pairs, which cannot reach 5 %",
     ),
 )
 COLUMNS: dict[str, Patterns] = {

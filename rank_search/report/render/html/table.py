@@ -10,6 +10,8 @@ from rank_search.report.tables.table import MIDDLE, Table
 
 _VALUE = re.compile(r"[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 FILTERED = ("searcher", "budget")
+FEW = 3
+"""Columns that would stand too far apart in a table as wide as the page."""
 
 
 def explained_table(table: Table) -> Markup:
@@ -58,7 +60,7 @@ def table_html(table: Table, caption: str, *, tools: bool = False) -> Markup:
             element("caption", caption),
             element("thead", element("tr", *head)),
             element("tbody", joined(rows)),
-            class_="tools" if tools else None,
+            class_=" ".join(filter(None, ["tools" * tools, "few" * (len(names) <= FEW)])) or None,
         ),
         class_="scroll",
         role="group",

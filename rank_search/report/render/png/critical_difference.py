@@ -21,6 +21,7 @@ LONGEST = 22  # characters of a name beside the axis
 CHARACTER, MOST_BESIDE = 0.55, 0.34  # width of one, over the size of text; share of the width that a side has at most
 TICKS_APART = 0.12  # of the axis, at least, to its ends
 BAR_COLOR = "#333333"
+GAP = "\u00a0"  # between a line and a name; a plain space at the end of a text is not kept in SVG
 
 
 def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Look], page: Page = SCREEN) -> Figure:
@@ -59,7 +60,7 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
         axes.text(
             end,
             level,
-            text + " " if left else " " + text,
+            f"{text}{GAP}" if left else f"{GAP}{text}",
             ha="right" if left else "left",
             va="center",
             parse_math=False,
