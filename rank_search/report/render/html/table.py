@@ -57,7 +57,7 @@ def table_html(table: Table, caption: str, *, tools: bool = False) -> Markup:
         "div",
         element(
             "table",
-            element("caption", caption),
+            element("caption", element("span", caption)),
             element("thead", element("tr", *head)),
             element("tbody", joined(rows)),
             class_=" ".join(filter(None, ["tools" * tools, "few" * (len(names) <= FEW)])) or None,
