@@ -253,7 +253,7 @@ def bench(
     from rank_search.run.folder import RunFolder
     from rank_search.run.progress import LiveProgress
     from rank_search.run.tracking_database import database_path, database_uri
-    from rank_search.run.tracking_plots import log_plots
+    from rank_search.run.tracking_plots import log_report
 
     console = _console()
     loaded = load_config(config, _with_address(settings, ray_address))
@@ -264,7 +264,7 @@ def bench(
         _say_interrupted(console, where, "finished cells are kept")
         raise typer.Exit(exit_code(interruption)) from None
     statuses = _report(folder, console)
-    log_plots(loaded, RunFolder(folder), sorted((folder / "plots").glob("*.png")))
+    log_report(loaded, RunFolder(folder))
     uri = loaded.run.tracking or database_uri(folder)
     database = database_path(uri)
     if database is not None and database.is_file():
@@ -306,17 +306,18 @@ def _bench_regret(config: str, output: Path | None, resume: bool, in_process: bo
 
 
 def _report_regret(folder: Path, console: Console) -> None:
-    from rank_search.recorded import read_recording
-    from rank_search.report.regret import read_regret, regret_report
+    """Prints the tables and words of a benchmark of regret, and writes its page."""
+    from rank_search.report.regret import regret_report_of
     from rank_search.report.render.terminal_table import print_table
 
-    frame = read_regret(folder)
-    found = regret_report(frame, {name: read_recording(name) for name in dict.fromkeys(frame["task"])})
-    for table in found.tables:
+    found = regret_report_of(folder)
+    page = _page(found, folder)
+    for table in found.all_tables:
         print_table(table, console)
-    for line in (*found.words, *found.failures):
+    for line in (*found.summary, *found.legend, *found.failures):
         console.print(line, highlight=False, markup=False)
-    console.print(f"results: {folder}", highlight=False, markup=False, soft_wrap=True)
+    for line in (f"results: {folder}", page):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -404,13 +405,13 @@ def report(
     ],
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="FORMAT", help="md, latex, csv, png, pdf; repeated or separated by commas."),
+        typer.Option("--format", metavar="FORMAT", help="md, latex, csv, png, pdf, html; repeated or by commas."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for what is written; RUN/report unless told.")] = None,
 ) -> None:
-    """Print a run's leaderboard again and write its plots; of a benchmark of regret, its tables.
+    """Print a run's leaderboard, or the tables of a benchmark of regret, again; write its plots and its report.html.
 
-    With --format, write the report in formats for a paper instead.
+    With --format, write the report in the formats asked for instead.
     """
     from rank_search.records.lock_holder import check_at_rest
     from rank_search.records.schema import REGRET_FILE
@@ -431,53 +432,64 @@ def report(
 
 
 def _write_report(runs: list[Path], formats: list[str], output: Path | None, of_regret: bool) -> None:
-    """Writes a report in formats for a paper, and says where."""
+    """Writes a report in the formats asked for, and says where."""
     from rank_search.report import report_of
+    from rank_search.report.regret import regret_report_of
     from rank_search.report.render.write_report import chosen, write_report
 
     names = chosen(formats)
     if output is None and len(runs) > 1:
         raise ConfigError(f"a report of {len(runs)} runs belongs to none of them: give a folder with --output")
     folder = output or runs[0] / "report"
-    paths = write_report(_regret_as_report(runs[0]) if of_regret else report_of(*runs), folder, names)
+    paths = write_report(regret_report_of(runs[0]) if of_regret else report_of(*runs), folder, names)
     _console().print(f"report:  {folder} ({len(paths)} files)", highlight=False, markup=False, soft_wrap=True)
 
 
-def _regret_as_report(folder: Path) -> Report:
-    from rank_search.recorded import read_recording
-    from rank_search.report.regret import as_report, read_regret
-
-    frame = read_regret(folder)
-    return as_report(frame, {name: read_recording(name) for name in dict.fromkeys(frame["task"])}, folder.name)
-
-
 def _report_together(runs: list[Path], output: Path | None, console: Console) -> None:
-    """Prints the leaderboard of several runs; the plots have a place only if one is given."""
+    """Prints the leaderboard of several runs; plots and page have a place only if one is given."""
     from rank_search.report import leaderboard, render, report_of
     from rank_search.report.render.png.write_plots import draw_all
     from rank_search.report.runs import read_runs
 
     board = leaderboard(read_runs(runs))
-    plots = [] if output is None else draw_all(report_of(*runs), output)
+    lines = ["plots:   none written: give a folder with --output"]
+    if output is not None:
+        found = report_of(*runs)
+        plots = draw_all(found, output)
+        lines = [f"plots:   {output} ({len(plots)} PNG files)", _page(found, output)]
     render(board, console)
-    said = "none written: give a folder with --output" if output is None else f"{output} ({len(plots)} PNG files)"
-    console.print(f"plots:   {said}", highlight=False, markup=False, soft_wrap=True)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _report(folder: Path, console: Console) -> list[str]:
-    """Prints the leaderboard, writes the plots, and returns the status of every cell."""
-    from rank_search.report import leaderboard, read_results, render, write_plots
+    """Prints the leaderboard, writes plots and page, and returns the status of every cell."""
+    from rank_search.records.schema import PLOTS
+    from rank_search.report import leaderboard, read_results, render, report_of
+    from rank_search.report.render.png.write_plots import draw_all
 
     results = read_results(folder)
-    board = leaderboard(results)
-    plots = write_plots(folder)  # first: whoever reads along may leave after a line
-    render(board, console)
-    console.print(f"results: {folder}", highlight=False, markup=False, soft_wrap=True)
+    board, found = leaderboard(results), report_of(folder)
+    plots = draw_all(found, folder / PLOTS)  # first: whoever reads along may leave after a line
+    lines = [f"results: {folder}"]
     if plots:
-        console.print(
-            f"plots:   {plots[0].parent} ({len(plots)} PNG files)", highlight=False, markup=False, soft_wrap=True
-        )
+        lines.append(f"plots:   {plots[0].parent} ({len(plots)} PNG files)")
+    lines.append(_page(found, folder))
+    render(board, console)
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return list(results["status"])
+
+
+def _page(report: Report, folder: Path) -> str:
+    """Writes the page of a report, and returns a line that says where, or why not: a run is not lost for its page."""
+    from rank_search.report.render.html import write_page
+
+    try:
+        (path,) = write_page(report, folder)
+    except Exception as error:
+        return f"report:  no page was written: {' '.join(str(error).split()) or type(error).__name__}"
+    return f"report:  {path}"
 
 
 def _shape(text: str) -> tuple[int, ...]:

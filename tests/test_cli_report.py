@@ -13,6 +13,7 @@ from run_folder import done
 from seeded_runs import rows_of, write_evaluated
 
 from rank_search import cli
+from rank_search.report.render import html
 
 ACCURACIES = {"a": [0.9, 0.8], "b": [0.7, 0.7]}
 
@@ -52,7 +53,38 @@ def test_two_runs_are_one_report(
     assert said(words, capsys, monkeypatch)[0] == 0
     assert (tmp_path / "both" / "report.md").read_text().startswith("# one, other\n")
     assert said([str(one), str(other), "--output", str(tmp_path / "plots")], capsys, monkeypatch)[0] == 0
-    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".png"}
+    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".png", ".html"}
+    page = (tmp_path / "plots" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>one, other</h1>" in page
+
+
+def test_a_run_has_plots_and_a_page_whose_path_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_evaluated(tmp_path / "run", rows_of(ACCURACIES))
+    code, output, _ = said([str(run)], capsys, monkeypatch)
+    assert code == 0
+    assert output.rstrip().endswith(f"report:  {run / 'report.html'}")
+    assert (run / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    code, output, _ = said([str(run), "--format", "html", "--output", str(tmp_path / "out")], capsys, monkeypatch)
+    assert (code, output) == (0, f"report:  {tmp_path / 'out'} (1 files)\n")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_a_line_and_all_else_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[Path]:
+        raise ValueError("no\nfont")
+
+    monkeypatch.setattr(html, "write_page", fail)
+    run = write_evaluated(tmp_path / "run", rows_of(ACCURACIES))
+    code, output, _ = said([str(run)], capsys, monkeypatch)
+    assert code == 0
+    assert "report:  no page was written: no font\n" in output
+    assert output.startswith("digits")
+    assert list((run / "plots").iterdir())
+    assert not (run / "report.html").exists()
 
 
 def test_runs_that_cannot_be_compared_are_one_line(
@@ -99,11 +131,15 @@ def test_a_benchmark_of_regret_has_every_format_too(
     ]
     header = "task,budget,searcher,seed,status,reason,regret_64,test_regret_64"
     (tmp_path / "regret.csv").write_text("\n".join([header, *lines]) + "\n")
-    code, _, errors = said([str(tmp_path), "--format", "md,latex,csv,pdf"], capsys, monkeypatch)
+    code, output, _ = said([str(tmp_path)], capsys, monkeypatch)
+    assert code == 0
+    assert output.endswith(f"report:  {tmp_path / 'report.html'}\n")
+    assert "critical difference" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    code, _, errors = said([str(tmp_path), "--format", "md,latex,csv,pdf,html"], capsys, monkeypatch)
     assert (code, errors) == (0, "")
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {
-        *("report.md", "critical_difference.pdf"),
+        *("report.md", "report.html", "critical_difference.pdf"),
         *(f"{stem}.{ending}" for stem in ("regret", "proxies_digits") for ending in ("tex", "csv")),
     }
     assert "descent (1.0)" in (tmp_path / "report" / "report.md").read_text()

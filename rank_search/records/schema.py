@@ -22,6 +22,10 @@ REGRET_FILE = "regret.csv"
 RANKED_AT = 64
 """After the work of at most so many evaluations a benchmark of regret ranks the answers."""
 CONFIG_FILE, RUN_FILE, RESULTS_FILE = "config.yaml", "run.json", "results.csv"
+PLOTS, PAGE_FILE = "plots", "report.html"
+VERSIONS, RESUMED, COMMAND = "versions", "resumed", "command"
+"""Of ``run.json``: the software that a run began with, what differed when it was resumed, and the command that began it
+(``bench`` or ``search``); runs of older releases lack them."""
 STEPS_FILE, TRACE_FILE, PLAN_FILE, WEIGHTS_FILE = "steps.csv", "trace.jsonl", "plan.json", "model.safetensors"
 RESULT_FILE, CHECKPOINT_FILE, TRACEBACK_FILE = "result.json", "search.safetensors", "traceback.txt"
 STAGES_FILE = "stages.json"

@@ -1,7 +1,7 @@
 """The top floor: who won, read from a finished run folder, as values (a report) and as what people look at."""
 
 from rank_search.records.results import read_results
-from rank_search.report.render.html import html_page, regret_page, write_html
+from rank_search.report.render.html import html_page, write_html
 from rank_search.report.render.png.write_plots import write_plots
 from rank_search.report.render.terminal_table import render
 from rank_search.report.sections import report_of
@@ -11,7 +11,6 @@ __all__ = [
     "html_page",
     "leaderboard",
     "read_results",
-    "regret_page",
     "render",
     "report_of",
     "write_html",

@@ -11,6 +11,7 @@ import pandas as pd
 from rank_search.records.plans import read_plan
 from rank_search.records.steps import read_steps
 from rank_search.records.trace import read_trace
+from rank_search.report.about import Said, about_runs, names_of
 from rank_search.report.budget_order import largest_first
 from rank_search.report.figures.critical_difference import CriticalDifference, critical_difference_figure
 from rank_search.report.figures.incumbents import Incumbents, incumbents
@@ -81,6 +82,7 @@ class Report:
         summary: sentences on all tasks together, then those of every task.
         tables, figures: of all tasks together.
         title: what it is of.
+        about: headings and texts on the run itself: its config, versions, how to run it again.
     """
 
     sections: tuple[Section, ...]
@@ -92,6 +94,7 @@ class Report:
     tables: tuple[Table, ...] = ()
     figures: tuple[NamedFigure, ...] = ()
     title: str = ""
+    about: Said = ()
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
@@ -141,7 +144,8 @@ def report_of(*folders: Path | str) -> Report:
         summary=(*summary, *(sentence for section in sections for sentence in section.summary)),
         tables=tables,
         figures=_renamed(figures, named),
-        title=", ".join(Path(folder).name for folder in folders),
+        title=", ".join(names_of([Path(folder) for folder in folders])),
+        about=about_runs(folders),
     )
 
 

@@ -17,10 +17,11 @@ from rank_search.errors import RunError
 from rank_search.files import read_json, storage_errors, write_json, write_text
 from rank_search.records.file_names import LONGEST_NAME, size
 from rank_search.records.results import write_results
-from rank_search.records.schema import CONFIG_FILE, RESULT_FILE, RUN_FILE, VERSION, check_version
+from rank_search.records.schema import COMMAND, CONFIG_FILE, RESULT_FILE, RUN_FILE, VERSION, VERSIONS, check_version
 from rank_search.run.cells import Cell
 from rank_search.run.config import Config
 from rank_search.run.lock import LOCK_FILE, contents
+from rank_search.run.versions import note_other_versions, versions
 
 
 class RunFolder:
@@ -67,19 +68,21 @@ class RunFolder:
         """Whether somebody writes into it, or was killed when he did."""
         return (self.path / LOCK_FILE).exists()
 
-    def create(self, config: Config, cells: Sequence[Cell] = ()) -> None:
+    def create(self, config: Config, cells: Sequence[Cell] = (), command: str = "bench") -> None:
         """Starts a run.
 
         Args:
             config: of the run.
             cells: of the config; their folders and those of the tasks must be possible beside one another here.
+            command: that began it, ``bench`` or ``search``.
 
         Raises:
             RunError: if the folder holds anything already, or the file system takes two names for one.
         """
         self.check_new()
         try:
-            write_json(self.path / RUN_FILE, {"id": uuid.uuid4().hex, "schema": VERSION})
+            record = {"id": uuid.uuid4().hex, "schema": VERSION, COMMAND: command, VERSIONS: versions()}
+            write_json(self.path / RUN_FILE, record)
             self._check_names([cell.folder for cell in cells], "cells")
             self._check_names(list(config.tasks), "tasks")
             write_text(self.path / CONFIG_FILE, config.to_yaml())
@@ -106,7 +109,7 @@ class RunFolder:
                 )
 
     def reopen(self, config: Config) -> None:
-        """Goes on with a run.
+        """Goes on with a run; that it does so under other versions is a line.
 
         Raises:
             RunError: if there is none, or it was started from another config (``run:`` may differ).
@@ -123,6 +126,7 @@ class RunFolder:
                 )
         if before["run"]["threads"] != now["run"]["threads"] or before["run"]["device"] != now["run"]["device"]:
             raise RunError(f"{self.path} was started with other run.threads or run.device, which change results")
+        note_other_versions(self.path / RUN_FILE)
 
     def _config(self) -> dict[str, Any]:
         """What the run was started with."""

@@ -156,7 +156,7 @@ def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[
         if resume:
             folder.reopen(config)
         else:
-            folder.create(config)
+            folder.create(config, command="search")
         prepare(config, folder)
         rows = [_row(config, cell, folder) for cell in cells]
         failed = [row["reason"] for row in rows if row["status"] != "done"]

@@ -13,6 +13,7 @@ from typing import Any
 from rank_search.records.schema import (
     CONFIG_FILE,
     PLAN_FILE,
+    PLOTS,
     RESULT_FILE,
     RESULTS_FILE,
     STEPS_FILE,
@@ -110,11 +111,12 @@ class MlflowRuns:
         if results.exists():
             self._client().log_artifact(self._parent, str(results))
 
-    def log_plots(self, files: Sequence[Path]) -> None:
-        """Gives the parent the plots of its report, if there is one."""
+    def log_report(self, plots: Sequence[Path], pages: Sequence[Path]) -> None:
+        """Gives the parent what its report draws, if there is a parent: plots in ``plots/``, pages beside it."""
         self._find(make=False)
-        for file in files if self._parent else ():
-            self._client().log_artifact(self._parent, str(file), "plots")
+        for file, place in [*((plot, PLOTS) for plot in plots), *((page, None) for page in pages)]:
+            if self._parent:
+                self._client().log_artifact(self._parent, str(file), place)
 
     def _find(self, make: bool = True) -> None:
         """Finds the parent and its children, unless they are known, and makes a parent where there is none."""

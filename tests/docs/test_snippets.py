@@ -31,7 +31,7 @@ REASONS = {
     "an installation": r"pip install|make (test|lint|docs)",
     "Docker": r"docker compose",
     "a download": r"torchvision\.datasets",
-    "files of your own": r"CONFIG|NAME|FOLDER|\.npz",
+    "files of your own": r"CONFIG|NAME|FOLDER|\bRUN\b|my\.pt|\.npz",
     "another package": r"syne_tune",
 }
 """Why a block may be left alone, and what must then stand in it."""

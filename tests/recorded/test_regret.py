@@ -144,3 +144,6 @@ def test_the_command_prints_the_regrets_and_reads_them_again(recorded_folder: Pa
     assert "normalised regret" in ran.stdout
     again = subprocess.run([*command, "report", str(tmp_path / "run")], check=False, capture_output=True, text=True)
     assert again.stdout == ran.stdout
+    assert f"report:  {tmp_path / 'run' / 'report.html'}" in ran.stdout.splitlines()
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"numpy: {np.__version__}" in page  # run.json is there, and the page shows it

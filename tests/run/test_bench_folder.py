@@ -69,11 +69,12 @@ def test_a_folder_of_any_name_holds_all_and_is_found_again(
     assert "1 cells, 1 of them done before" in out
     cell = "digits-macs=0.5-knapsack-s0"
     assert logged(folder / "mlflow.db") == {"rank-search/small": [(cell, "FINISHED"), ("small", "FINISHED")]}
-    assert {"plan.json", "model.safetensors"} <= {*artifacts(folder)}
+    assert {"plan.json", "model.safetensors", "report.html", "accuracy_against_cost_digits.png"} <= {*artifacts(folder)}
+    assert f"report:  {folder / 'report.html'}" in out.splitlines()
     assert call("report", folder)[0] == 0
     assert os.listdir(tmp_path / "runs") == [folder.name]
-    expected = {"cells", "config.yaml", "mlartifacts", "mlflow.db", "plots", "results.csv", "run.json", "tasks"}
-    assert {*os.listdir(folder)} == expected
+    kept = {"cells", "config.yaml", "mlartifacts", "mlflow.db", "results.csv", "run.json", "tasks"}
+    assert {*os.listdir(folder)} == {*kept, "plots", "report.html"}
 
 
 def test_a_second_bench_or_resume_or_search_in_the_folder_is_refused_and_changes_nothing(

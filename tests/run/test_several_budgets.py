@@ -9,7 +9,7 @@ import pytest
 
 from rank_search.errors import BudgetError, InvalidInputError
 from rank_search.records.results import read_results
-from rank_search.report import leaderboard, write_plots
+from rank_search.report import leaderboard, report_of, write_plots
 from rank_search.run.config import load_config
 from rank_search.run.single import parse_budgets, run_several, run_single
 from rank_search.space import Budget, load
@@ -56,6 +56,11 @@ def test_the_folder_is_a_run_and_each_network_that_of_its_own_search(
     results = read_results(tmp_path / "curve")
     assert len(leaderboard(results)) == 4  # the dense network among them
     assert write_plots(tmp_path / "curve")
+    again = dict(report_of(tmp_path / "curve").about)["How to reproduce"].split("\n")[1]
+    words = ["--budget", "macs=0.3", "--budget", "macs=0.4", "--budget", "macs=0.5", "--seed", "0"]
+    assert again.startswith(
+        f"rank-search search config.yaml --task digits --searcher knapsack {' '.join(words)} --output"
+    )
     single = run_single(config, None, "knapsack", "macs=0.4", 0, tmp_path / "one")
     cell = tmp_path / "curve" / "cells" / rows[1]["cell"]
     assert (cell / "plan.json").read_text() == (tmp_path / "one" / "plan.json").read_text()

@@ -33,6 +33,11 @@ class CriticalDifference:
     groups: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
 
+    def alike(self, searcher: str) -> tuple[str, ...]:
+        """The others that it is not told apart from, the best first."""
+        near = {name for group in self.groups if searcher in group for name in group} - {searcher}
+        return tuple(name for name in self.ranks if name in near)
+
 
 def critical_difference_figure(
     ranking: Ranking | None, what: str, left_out: Iterable[str]

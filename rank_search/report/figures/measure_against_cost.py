@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +106,7 @@ def measure_against_cost(task: str, rows: pd.DataFrame, cost: str = MACS) -> Mea
         lines=lines,
         dense=float(measure.shown(dense)) if math.isfinite(dense) else None,
         dense_label=f"dense net, {measure.text(dense)}{unit}",
-        notes=_notes(drawn, len(lines), measure, cost),
+        notes=_notes(drawn, lines, measure, cost),
         x_bounds=(0.0, 100.0 if drawn[cost].max() <= 1 else math.inf),
         y_bounds=(0.0, 100.0) if measure.in_percent else ANY,
     )
@@ -128,7 +129,7 @@ def _lines(drawn: pd.DataFrame, column: str, measure: Measure, cost: str) -> tup
     )
 
 
-def _notes(drawn: pd.DataFrame, lines: int, measure: Measure, cost: str) -> tuple[str, ...]:
+def _notes(drawn: pd.DataFrame, lines: Sequence[CostLine], measure: Measure, cost: str) -> tuple[str, ...]:
     seeds = sorted(set(drawn["seeds_done"]))
     count = "-".join(map(str, dict.fromkeys([*seeds[:1], *seeds[-1:]])))
     notes = [f"Points are means over {count} seeds, bars their 95 % Student-t intervals."]
@@ -138,9 +139,16 @@ def _notes(drawn: pd.DataFrame, lines: int, measure: Measure, cost: str) -> tupl
         notes = [f"No finished cell has a number for {measure.name}."]
     if measure.better == LOWER:
         notes.append(f"Lower {measure.name} is better.")
+    if measure.in_percent and any(_leaves_percents(line) for line in lines):
+        notes.append("Bars are cut where a percentage ends.")
     if cost == TIME:
         timed = "; ".join(dict.fromkeys(filter(None, drawn["timed"]))) or "unknown"
         notes.append(f"Time: of {timed}, mean over seeds of the share of the dense net's, timed in turn.")
-    if lines > 1:
+    if len(lines) > 1:
         notes.append("Lines are set a little apart sideways, so that they do not cover each other.")
     return tuple(notes)
+
+
+def _leaves_percents(line: CostLine) -> bool:
+    half = np.nan_to_num(line.half_width)
+    return bool((line.mean + half > 100).any() or (line.mean - half < 0).any())

@@ -18,18 +18,27 @@ from rank_search.report.regret.refitted_ranks import RefittedRanks, refitted_ran
 from rank_search.report.regret.summary import Regret, first, summaries
 from rank_search.report.tables.table import Column, Table
 
+LEGEND = (
+    "Regret: validation loss above the best recorded plan within the budget, as a share of what the median plan is "
+    "above it; mean over tasks and budgets, in brackets the 95 % bootstrap interval over seeds. Work: samples run "
+    "forward, and three times those trained, over those of one evaluation. Test: the same of test losses, below 0 "
+    "where the test set likes the plan better than the one of least validation loss."
+)
+
 
 @dataclass(frozen=True)
 class RegretReport:
     """Attributes:
     tables: regrets; where a recording has refitted plans, ranks by both losses; the proxies of every recording.
-    words: lines that say who is first and how sure that is, and what the tables mean.
+    words: lines that say who is first and how sure that is.
     failures: a line per searcher that failed anywhere.
+    legend: lines that say what the tables mean.
     """
 
     tables: tuple[Table, ...]
     words: tuple[str, ...]
     failures: tuple[str, ...]
+    legend: tuple[str, ...] = ()
 
 
 def regret_report(frame: pd.DataFrame, recordings: Mapping[str, Recording] | None = None) -> RegretReport:
@@ -50,7 +59,7 @@ def regret_report(frame: pd.DataFrame, recordings: Mapping[str, Recording] | Non
         *(_proxies(recording) for recording in recordings.values()),
     ]
     words = [*_words(frame, by_count[at], at), *([] if refitted is None else [_refitted_words(refitted)])]
-    return RegretReport(tuple(tables), tuple(words), tuple(_failures(frame)))
+    return RegretReport(tuple(tables), tuple(words), tuple(_failures(frame)), (LEGEND,))
 
 
 def _regrets(frame: pd.DataFrame, by_count: dict[int, dict[str, Regret]], at: int) -> Table:
@@ -155,12 +164,6 @@ def _words(frame: pd.DataFrame, found: dict[str, Regret], at: int) -> Iterable[s
         out = [name for name in dict.fromkeys(map(str, frame["searcher"])) if name not in ranks.ranks]
         if out:
             yield f"Without a regret at {at} in every block, and so not ranked: {', '.join(out)}."
-    yield (
-        "Regret: validation loss above the best recorded plan within the budget, as a share of what the median plan is "
-        "above it; mean over tasks and budgets, in brackets the 95 % bootstrap interval over seeds. Work: samples run "
-        "forward, and three times those trained, over those of one evaluation. Test: the same of test losses, below 0 "
-        "where the test set likes the plan better than the one of least validation loss."
-    )
 
 
 def _failures(frame: pd.DataFrame) -> Iterable[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rank_search.report.render.csv_tables import write_csv
+from rank_search.report.render.html.write_html import write_page
 from rank_search.report.render.latex import write_latex
 from rank_search.report.render.markdown import write_markdown
 from rank_search.report.render.png.paper import write_pdf, write_png
@@ -20,4 +21,5 @@ FORMATS: dict[str, Writer] = {
     "csv": write_csv,
     "png": write_png,
     "pdf": write_pdf,
+    "html": write_page,
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rank_search.report.figures.critical_difference import CriticalDifference
 from rank_search.report.figures.incumbents import Incumbents
 from rank_search.report.figures.measure_against_cost import MeasureAgainstCost
 from rank_search.report.figures.probabilities import Probabilities
@@ -41,6 +42,8 @@ def numbers(figure: object) -> Table | None:
         case Probabilities():
             header = ("layer", "mode", figure.x_label, "most probable rank", "its probability")
             return _table(header, _of_probabilities(figure), 2)
+        case CriticalDifference():
+            return _table(("searcher", "not told apart from", figure.x_label), _of_ranks(figure), 2)
     return None
 
 
@@ -62,6 +65,11 @@ def _of_incumbents(figure: Incumbents) -> Iterator[Row]:
         values = np.stack([curve.mean, curve.low, curve.high], axis=1)
         for place in _changes(values):
             yield figure.labels[searcher], f"{curve.evaluations[place]:g}", *map(_number, values[place])
+
+
+def _of_ranks(figure: CriticalDifference) -> Iterator[Row]:
+    for searcher, rank in figure.ranks.items():
+        yield searcher, ", ".join(figure.alike(searcher)) or ABSENT, _number(rank)
 
 
 def _of_paths(figure: RankPaths) -> Iterator[Row]:

@@ -10,12 +10,13 @@ import pandas as pd
 import yaml
 
 from rank_search.errors import RunError
-from rank_search.files import write_text
-from rank_search.records.schema import CONFIG_FILE, REGRET_FILE
+from rank_search.files import write_json, write_text
+from rank_search.records.schema import COMMAND, CONFIG_FILE, REGRET_FILE, RUN_FILE, VERSIONS
 from rank_search.run.lock import contents, only_writer
 from rank_search.run.ray_map import mapped_jobs
 from rank_search.run.regret.config import RegretConfig
 from rank_search.run.regret.search_cell import Cell, search_cell
+from rank_search.run.versions import note_other_versions, versions
 from rank_search.searching import searchers
 from rank_search.searching.search import check_options
 from rank_search.space import Budget
@@ -60,6 +61,10 @@ def run_regret(
     known = set(map(_name, rows))
     left = [cell for cell in cells if not names_of(cell) <= known]
     with only_writer(output):
+        if resume:
+            note_other_versions(output / RUN_FILE)
+        else:
+            write_json(output / RUN_FILE, {COMMAND: "bench", VERSIONS: versions()})
         write_text(output / CONFIG_FILE, text)
         tell(len(cells) - len(left), len(cells))
         for done, found in enumerate(mapped_jobs(search_cell, left, config.run, in_process), start=1):

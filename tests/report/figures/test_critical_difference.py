@@ -10,6 +10,7 @@ def test_groups_are_those_that_nemenyi_does_not_tell_apart() -> None:
     figure = critical_difference_figure(RANKING, "regret", ["late"])
     assert figure is not None
     assert figure.groups == (("a", "b"),)
+    assert [figure.alike(name) for name in "abc"] == [("b",), ("a",), ()]
     assert figure.difference_label == "critical difference 0.96"
     assert figure.title == "mean ranks by regret"
     assert "over 12 tasks x budgets: p = 0.001" in figure.notes[0]

@@ -103,3 +103,13 @@ def test_axes_are_bounded_by_what_shares_and_percents_can_be(write_run: Write) -
     slower = measure_against_cost("p", board.loc[board["task"] == "p"], "latency_share")
     assert slower.x_bounds == (0.0, np.inf)
     assert slower.y_bounds == (-np.inf, np.inf)
+
+
+def test_bars_that_leave_percents_are_said_to_be_cut(write_run: Write) -> None:
+    cut = "Bars are cut where a percentage ends."
+    near = [done("t", "macs=0.5", "tpe", seed, 0.99 + 0.005 * seed) for seed in (0, 1)]  # half width 3.2 points
+    assert cut in figure_of(near, write_run).notes
+    far = [done("t", "macs=0.5", "tpe", seed, 0.50 + 0.005 * seed) for seed in (0, 1)]
+    assert cut not in figure_of(far, write_run).notes
+    errors = [done_regression("t", "macs=0.5", "tpe", seed, 1.0 + seed) for seed in (0, 1)]
+    assert cut not in figure_of(errors, write_run).notes

@@ -6,6 +6,7 @@ import numpy as np
 from probability_traces import TWO_ROUNDS
 from rank_traces import TWO_LAYERS
 
+from rank_search.report.figures.critical_difference import CriticalDifference
 from rank_search.report.figures.incumbents import Curve, Incumbents
 from rank_search.report.figures.measure_against_cost import CostLine, MeasureAgainstCost
 from rank_search.report.figures.probabilities import layer_probabilities, probabilities
@@ -59,6 +60,12 @@ def test_learned_ranks_are_told_where_they_change() -> None:
         ("a", "in", "1", "1", "0.500"),
         ("a", "in", "2", "2", "0.950"),
     ]
+
+
+def test_ranks_over_blocks_say_who_is_not_told_apart() -> None:
+    ranks_of = {"a": 1.0, "b": 2.25, "c": 2.75}
+    figure = CriticalDifference("", "rank", ranks_of, 1.0, "", (("b", "c"),), ())
+    assert rows(figure) == [("a", "–", "1"), ("b", "c", "2.25"), ("c", "b", "2.75")]
 
 
 def test_of_an_unknown_kind_the_places_are_told() -> None:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from rank_search.report.render.html.colours import HEAT_FILTER, INK, SURFACE, variables
+from rank_search.report.render.html.headline import Headline
 from rank_search.report.render.html.markup import Markup, element, joined
 
 ROOM = 150_000
@@ -37,12 +38,12 @@ class Part:
         )
 
 
-def document(title: str, summary: Iterable[str], parts: Sequence[Part], colours: Iterable[str], notice: Markup) -> str:
+def document(title: str, words: Headline, parts: Sequence[Part], colours: Iterable[str], notice: Markup) -> str:
     """The whole page.
 
     Args:
         title: of the page.
-        summary: sentences, the first of them the headline.
+        words: below the title.
         parts: in order.
         colours: ``#rrggbb`` that the figures have variables for.
         notice: what else must be known before reading; may be empty.
@@ -57,7 +58,7 @@ def document(title: str, summary: Iterable[str], parts: Sequence[Part], colours:
     ).replace("/*dark*/", f"--surface:{SURFACE[1]};--ink:{INK[1]};--heat:{HEAT_FILTER};{variables(colours, 1)}")
     digest = b64encode(sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    first, *others = [*summary] or ["Nothing was found."]
+    sentences = joined(element("li", sentence) for sentence in words.others)
     contents = [element("li", element("a", part.heading, href=f"#{part.name}")) for part in parts]
     body = joined(
         [
@@ -66,8 +67,8 @@ def document(title: str, summary: Iterable[str], parts: Sequence[Part], colours:
                 "header",
                 element("p", "rank-search report", class_="kind"),
                 element("h1", title),
-                element("p", first, class_="lead"),
-                *(element("p", sentence) for sentence in others),
+                element("p", words.first, class_="lead"),
+                element("ul", sentences, class_="words") if words.others else Markup(),
                 notice,
             ),
             element("nav", element("h2", "Contents"), element("ol", joined(contents)), aria_label="Contents"),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from rank_search.report.figures.critical_difference import CriticalDifference
 from rank_search.report.figures.incumbents import Incumbents
 from rank_search.report.figures.measure_against_cost import MeasureAgainstCost
 from rank_search.report.figures.probabilities import Probabilities
@@ -21,6 +22,7 @@ from rank_search.report.sections import NamedFigure
 from rank_search.report.tables.numbers import numbers, spoken
 
 HEADINGS: dict[type, str] = {
+    CriticalDifference: "Who is told from whom",
     MeasureAgainstCost: "Result against cost",
     Incumbents: "Progress of the searches",
     Ranks: "Ranks per layer",
@@ -115,4 +117,4 @@ def heading(kind: type) -> str:
 
 
 def _place(kind: type) -> float:
-    return [*HEADINGS].index(kind) if kind in HEADINGS else 0.5
+    return [*HEADINGS].index(kind) if kind in HEADINGS else 1.5

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from rank_search.report.regret.sections import RegretReport
 from rank_search.report.render.html.document import ROOM, Part, document
 from rank_search.report.render.html.figures import Gallery
+from rank_search.report.render.html.headline import headline
 from rank_search.report.render.html.markup import Markup, element, joined
-from rank_search.report.render.html.table import table_html
+from rank_search.report.render.html.table import explained_table
 from rank_search.report.render.png.palette import looks
-from rank_search.report.sections import Report, Section
-from rank_search.report.tables.table import Table
+from rank_search.report.sections import Report
+from rank_search.report.tables.pairs import LEGEND as OF_PAIRS
 
 LARGEST = 3_000_000
 """Bytes of a page; figures for which there is no room are left out, and the page says so."""
@@ -19,83 +19,62 @@ MOST_LINES, MOST_LETTERS = 200, 60_000
 """Failures or remarks, and letters of a text about the run, that a page shows."""
 
 
-def html_page(report: Report, *, title: str, about: Mapping[str, str], largest: int = LARGEST) -> str:
-    """The page of a run.
+def html_page(report: Report, *, largest: int = LARGEST) -> str:
+    """The page of a run, of several together, or of a benchmark of regret.
 
     Args:
-        report: of the run.
-        title: of the page: the name of the run.
-        about: what else is said of the run, under its headings: the config, versions, a command.
+        report: as ``report_of`` or ``regret_report_of`` gives it.
         largest: bytes that the page may have.
 
     Returns:
         HTML that loads nothing; the same for the same arguments.
     """
-    summary = report.summary or _counted(report)
+    words = headline(report)
     boards = Part("leaderboards", "Leaderboard", _boards(report))
     after = [
-        *_listed("failures", "Failures", report.failures, "cell failed", "cells failed"),
-        *_listed("remarks", "Remarks", report.remarks, "remark", "remarks"),
-        *_about(about),
+        *_listed("failures", "Failures", report.failures),
+        *_listed("remarks", "Remarks", report.remarks),
+        *_about(report.about),
     ]
-    fixed = sum(len(part.content.encode()) for part in (boards, *after))
-    fixed += ROOM
-    tables = [_tables(section) for section in report.sections]
-    gallery = Gallery(looks(report.searchers), room=largest - fixed - sum(len(part.encode()) for part in tables))
-    tasks = []
-    for number, (section, others) in enumerate(zip(report.sections, tables, strict=True), 1):
-        content = joined([others, gallery.by_kind(section.figures)])
-        if not section.figures:
-            content = joined([others, element("p", "No finished cell: there is nothing to draw.")])
-        tasks.append(Part(f"task-{number}", section.task, content))
-    parts = [boards, *tasks, *after]
-    return document(title, summary, parts, gallery.colours, _left_out(gallery.left_out))
-
-
-def regret_page(report: RegretReport, *, title: str, about: Mapping[str, str]) -> str:
-    """The page of a benchmark of regret; the arguments are those of :func:`html_page`."""
-    tables = joined(table_html(table, table.title, tools=True) for table in report.tables)
-    parts = [
-        Part("tables", "Regrets", tables),
-        *_listed("failures", "Failures", report.failures, "searcher failed somewhere", "searchers failed somewhere"),
-        *_about(about),
-    ]
-    return document(title, report.words, parts, (), Markup())
-
-
-def _counted(report: Report) -> tuple[str, ...]:
-    def many(count: int, noun: str) -> str:
-        return f"{count} {noun}{'s' * (count != 1)}"
-
-    said = f"{many(len(report.searchers), 'searcher')} on {many(len(report.sections), 'task')}"
-    failed = f"; {many(len(report.failures), 'cell')} failed." if report.failures else "; no cell failed."
-    return (said + failed,)
+    together = joined(explained_table(table) for table in report.tables)
+    tables = [joined(map(explained_table, section.tables[1:])) for section in report.sections]
+    said = [_sentences(section.summary) for section in report.sections] if words.shortened else []
+    fixed = [part.content for part in (boards, *after)] + [together, *tables, *said]
+    gallery = Gallery(looks(report.searchers), largest - ROOM - sum(len(part.encode()) for part in fixed))
+    of_all = joined([together, gallery.by_kind(report.figures)])
+    parts = [boards, *([Part("all", _of_all_title(report), of_all)] if of_all.strip() else [])]
+    for number, section in enumerate(report.sections):
+        figures = gallery.by_kind(section.figures)
+        if not section.figures and len(section.tables) < 2:
+            figures = element("p", "No finished cell: there is nothing to draw.")
+        content = joined([*said[number : number + 1], tables[number], figures])
+        if content.strip():
+            parts.append(Part(f"task-{number + 1}", section.task, content))
+    return document(report.title, words, [*parts, *after], gallery.colours, _left_out(gallery.left_out))
 
 
 def _boards(report: Report) -> Markup:
-    boards = [
-        table_html(_first(section), _first(section).title, tools=True) for section in report.sections if section.tables
-    ]
-    legend = [element("p", paragraph, class_="legend") for paragraph in report.legend]
+    boards = [explained_table(section.tables[0]) for section in report.sections if section.tables]
+    legend = [element("p", paragraph, class_="legend") for paragraph in report.legend if paragraph != OF_PAIRS]
     return joined([*boards, *legend])
 
 
-def _first(section: Section) -> Table:
-    return section.tables[0]
+def _of_all_title(report: Report) -> str:
+    return "All tasks and budgets" if len(report.sections) > 1 else "All budgets"
 
 
-def _tables(section: Section) -> Markup:
-    return joined(table_html(table, table.title, tools=True) for table in section.tables[1:])
+def _sentences(found: Sequence[str]) -> Markup:
+    items = [element("li", sentence) for sentence in found]
+    return element("ul", joined(items), class_="words") if items else Markup()
 
 
-def _listed(name: str, heading: str, found: Sequence[str], one: str, many: str) -> list[Part]:
+def _listed(name: str, heading: str, found: Sequence[str]) -> list[Part]:
     if not found:
         return []
     items = [element("li", _cell_and_reason(line)) for line in found[:MOST_LINES]]
     if len(found) > MOST_LINES:
-        items.append(element("li", f"… and {len(found) - MOST_LINES} more: results.csv has them all"))
-    said = element("p", f"{len(found)} {one if len(found) == 1 else many}.")
-    return [Part(name, heading, joined([said, element("ul", joined(items), class_="lines")]))]
+        items.append(element("li", f"… and {len(found) - MOST_LINES} more are in the run folder"))
+    return [Part(name, heading, element("ul", joined(items), class_="lines"))]
 
 
 def _cell_and_reason(line: str) -> Markup:
@@ -103,9 +82,9 @@ def _cell_and_reason(line: str) -> Markup:
     return joined([element("b", cell + sign.strip()), reason]) if sign else element("span", line)
 
 
-def _about(about: Mapping[str, str]) -> list[Part]:
+def _about(about: Sequence[tuple[str, str]]) -> list[Part]:
     found = []
-    for number, (heading, said) in enumerate(about.items(), 1):
+    for number, (heading, said) in enumerate(about, 1):
         cut = len(said) > MOST_LETTERS
         shown = (
             f"{said[:MOST_LETTERS]}\n… {len(said) - MOST_LETTERS} more letters are in the run folder" if cut else said
@@ -120,5 +99,5 @@ def _left_out(stems: Sequence[str]) -> Markup:
         return Markup()
     names = ", ".join(stems[:20]) + (", …" if len(stems) > 20 else "")
     count = f"{len(stems)} figure{'s' * (len(stems) > 1)}"
-    said = f"{count} left out to keep this page small; plots/ has them as PNG: {names}."
+    said = f"{count} left out to keep this page small; rank-search report draws them as PNG: {names}."
     return element("p", said, class_="notice", role="note")

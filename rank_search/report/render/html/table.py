@@ -5,10 +5,23 @@ from __future__ import annotations
 import re
 
 from rank_search.report.render.html.markup import Markup, element, joined, lines
+from rank_search.report.tables.explanations import explained
 from rank_search.report.tables.table import MIDDLE, Table
 
 _VALUE = re.compile(r"[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 FILTERED = ("searcher", "budget")
+FEW = 3
+"""Columns that would stand too far apart in a table as wide as the page."""
+
+
+def explained_table(table: Table) -> Markup:
+    """A table with its title above and, to be opened, what its columns say below; it can be sorted and filtered."""
+    found = explained(table)
+    if not found:
+        return table_html(table, table.title, tools=True)
+    terms = joined(joined([element("dt", name), element("dd", said)]) for name, said in found)
+    below = element("details", element("summary", "What the columns say"), element("dl", terms), class_="columns")
+    return joined([table_html(table, table.title, tools=True), below])
 
 
 def table_html(table: Table, caption: str, *, tools: bool = False) -> Markup:
@@ -44,10 +57,10 @@ def table_html(table: Table, caption: str, *, tools: bool = False) -> Markup:
         "div",
         element(
             "table",
-            element("caption", caption),
+            element("caption", element("span", caption)),
             element("thead", element("tr", *head)),
             element("tbody", joined(rows)),
-            class_="tools" if tools else None,
+            class_=" ".join(filter(None, ["tools" * tools, "few" * (len(names) <= FEW)])) or None,
         ),
         class_="scroll",
         role="group",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rank_search.report.figures.critical_difference import CriticalDifference
+from rank_search.report.render.png.hover import put_points
 from rank_search.report.render.png.line_frame import put_note, put_title
 from rank_search.report.render.png.page import SCREEN, Page
 from rank_search.report.render.png.palette import Look
@@ -20,6 +21,7 @@ LONGEST = 22  # characters of a name beside the axis
 CHARACTER, MOST_BESIDE = 0.55, 0.34  # width of one, over the size of text; share of the width that a side has at most
 TICKS_APART = 0.12  # of the axis, at least, to its ends
 BAR_COLOR = "#333333"
+GAP = "\u00a0"  # between a line and a name; a plain space at the end of a text is not kept in SVG
 
 
 def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Look], page: Page = SCREEN) -> Figure:
@@ -53,11 +55,12 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
             [rank, rank, end], [0, level, level], color=look.color, linestyle=look.line, linewidth=1.6 * page.scale
         )
         axes.plot([rank], [0], color=look.color, marker=look.marker, markersize=7 * page.scale, clip_on=False, zorder=5)
+        put_points(axes, [rank], [0.0], [_says(value, name)])
         text = f"{_short(name)} {value.ranks[name]:.2f}" if left else f"{value.ranks[name]:.2f} {_short(name)}"
         axes.text(
             end,
             level,
-            text + " " if left else " " + text,
+            f"{text}{GAP}" if left else f"{GAP}{text}",
             ha="right" if left else "left",
             va="center",
             parse_math=False,
@@ -65,6 +68,11 @@ def draw_critical_difference(value: CriticalDifference, styles: Mapping[str, Loo
     put_title(figure, value.title, page)
     put_note(figure, *value.notes, page=page)
     return figure
+
+
+def _says(value: CriticalDifference, name: str) -> str:
+    alike = ", ".join(value.alike(name))
+    return f"{name}: mean rank {value.ranks[name]:.2f}; {f'not told from {alike}' if alike else 'told from all others'}"
 
 
 def _beside(names: Sequence[str], page: Page) -> float:

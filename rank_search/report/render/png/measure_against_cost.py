@@ -32,8 +32,10 @@ def draw_measure_against_cost(value: MeasureAgainstCost, styles: Mapping[str, Lo
     """
     figure, axes = line_frame(value.title, x=value.x_label, y=value.y_label, page=page)
     step = page.scale * min(SIDE_STEP, SIDE_SPREAD / max(1, len(value.lines)))
+    cost = value.x_label.partition(" (")[0]
     for place, line in enumerate(value.lines):
-        _draw(axes, line, styles[line.searcher], step * (place - (len(value.lines) - 1) / 2), page.scale)
+        shift = step * (place - (len(value.lines) - 1) / 2)
+        _draw(axes, line, styles[line.searcher], shift, page.scale, f"{cost[:1].lower()}{cost[1:]}")
     if value.dense is not None:
         axes.axhline(
             value.dense, color=DENSE_COLOR, linestyle="--", linewidth=1.2 * page.scale, label=value.dense_label
@@ -54,7 +56,7 @@ def _within(low: float, high: float, bounds: Bounds) -> tuple[float, float]:
     return max(low, bounds[0]), min(high, bounds[1])
 
 
-def _draw(axes: Axes, line: CostLine, look: Look, shift: float, scale: float) -> None:
+def _draw(axes: Axes, line: CostLine, look: Look, shift: float, scale: float, cost: str) -> None:
     """Draws one line, ``shift`` points to the right."""
     half = np.nan_to_num(line.half_width, nan=0.0)
     shifted = axes.transData + ScaledTranslation(shift / 72, 0.0, axes.figure.dpi_scale_trans)
@@ -73,11 +75,11 @@ def _draw(axes: Axes, line: CostLine, look: Look, shift: float, scale: float) ->
         label=line.label,
         transform=shifted,
     )
-    put_points(axes, line.cost, line.mean, map(partial(_says, line.label), line.cost, line.mean, half), shifted)
+    put_points(axes, line.cost, line.mean, map(partial(_says, line.label, cost), line.cost, line.mean, half), shifted)
     drawn.lines[0].set_clip_on(False)  # a point at 100 % is whole
     # A shifted line does not widen the axes by itself.
     axes.update_datalim(np.column_stack([np.tile(line.cost, 2), np.concatenate([line.mean - half, line.mean + half])]))
 
 
-def _says(label: str, cost: float, mean: float, half: float) -> str:
-    return f"{label}, cost {cost:.4g}: {mean:.4g}{f' ± {half:.2g}' if half else ''}"
+def _says(label: str, what: str, cost: float, mean: float, half: float) -> str:
+    return f"{label}, {what} {cost:.4g} %: {mean:.4g}{f' ± {half:.2g}' if half else ''}"

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rank_search.files import write_atomically
+from rank_search.records.schema import PLOTS
 from rank_search.report.figures.critical_difference import CriticalDifference
 from rank_search.report.figures.incumbents import Incumbents
 from rank_search.report.figures.measure_against_cost import MeasureAgainstCost
@@ -43,7 +44,7 @@ def write_plots(folder: Path | str) -> list[Path]:
         StorageError: if a picture could not be written.
     """
     folder = Path(folder)
-    return draw_all(report_of(folder), folder / "plots")
+    return draw_all(report_of(folder), folder / PLOTS)
 
 
 def draw_all(report: Report, folder: Path) -> list[Path]:

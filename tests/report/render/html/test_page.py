@@ -12,14 +12,13 @@ from rank_traces import TWO_LAYERS
 from run_folder import Write, done, done_regression, failed
 
 from rank_search.report import report_of
-from rank_search.report.regret.sections import RegretReport
-from rank_search.report.render.html import html_page, regret_page
+from rank_search.report.render.html import html_page
 from rank_search.report.render.html.document import ROOM
 from rank_search.report.sections import Report
 from rank_search.report.tables.table import Column, Table
 
 EVIL = "<script>alert(1)</script>"
-ABOUT = {"Config": f"name: x # {EVIL} & more", "How to reproduce": "rank-search bench config.yaml"}
+ABOUT = (("Config", f"name: x # {EVIL} & more"), ("How to reproduce", "rank-search bench config.yaml"))
 
 
 @pytest.fixture
@@ -41,12 +40,12 @@ def folder(write_run: Write) -> Path:
 
 @pytest.fixture
 def report(folder: Path) -> Report:
-    return report_of(folder)
+    return replace(report_of(folder), title="small", about=ABOUT)
 
 
 @pytest.fixture
 def page(report: Report) -> Node:
-    return tree(html_page(report, title="small", about=ABOUT))
+    return tree(html_page(report))
 
 
 def headings(page: Node) -> list[str]:
@@ -57,7 +56,16 @@ def test_the_parts_stand_in_their_order_and_the_contents_lead_to_them(page: Node
     assert [node.name for node in page.all("body")[0].children if isinstance(node, Node)] == [
         *("a", "header", "nav", "main", "footer")
     ]
-    expected = ["Leaderboard", "digits", "prices", "Failures", "Remarks", "Config", "How to reproduce"]
+    expected = [
+        "Leaderboard",
+        "All tasks and budgets",
+        "digits",
+        "prices",
+        "Failures",
+        "Remarks",
+        "Config",
+        "How to reproduce",
+    ]
     assert headings(page) == expected
     ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
     links = [link.attributes["href"] for link in page.all("a")]
@@ -88,26 +96,26 @@ def test_no_two_elements_have_one_id_and_every_reference_is_met(page: Node) -> N
 def test_what_runs_say_is_escaped(report: Report) -> None:
     sections = tuple(replace(section, task=f"{EVIL}{section.task}") for section in report.sections)
     evil = replace(report, sections=sections, summary=(f"First: {EVIL}.", EVIL), remarks=(f"cell: {EVIL}",))
-    text = html_page(evil, title=EVIL, about=ABOUT)
+    text = html_page(replace(evil, title=EVIL))
     assert EVIL not in text
     page = tree(text)
     assert len(page.all("script")) == 1
     assert page.all("h1")[0].text == EVIL
     assert EVIL in page.all("section", id="failures")[0].text
-    assert headings(page)[1] == f"{EVIL}digits"
-    assert page.all("section", id="about-1")[0].all("code")[0].text == ABOUT["Config"]
+    assert headings(page)[2] == f"{EVIL}digits"
+    assert page.all("section", id="about-1")[0].all("code")[0].text == ABOUT[0][1]
 
 
 def test_a_searcher_with_a_dangerous_name_is_drawn_and_told(write_run: Write) -> None:
     folder = write_run([done("t&<b>", "macs=0.5", 'x"<i>', seed, 0.9, cell=f"c{seed}") for seed in (0, 1)])
-    page = tree(html_page(report_of(folder), title="t", about={}))
+    page = tree(html_page(report_of(folder)))
     assert not page.all("i")
     assert any(text.text == 'x"<i>' for svg in page.all("svg") for text in svg.all("text"))
-    assert any(title.text.startswith('x"<i>, cost') for title in page.all("title"))
+    assert any(title.text.startswith('x"<i>, kept MACs') for title in page.all("title"))
 
 
 def test_the_page_loads_nothing(report: Report) -> None:
-    text = html_page(report, title="small", about=ABOUT)
+    text = html_page(report)
     page = tree(text)
     for node in page.walk():
         for key, value in node.attributes.items():
@@ -137,7 +145,7 @@ def test_the_policy_lets_the_script_of_the_page_run(page: Node) -> None:
 
 
 def test_the_same_report_is_the_same_page(folder: Path) -> None:
-    first, second = (html_page(report_of(folder), title="t", about=ABOUT) for _ in range(2))
+    first, second = (html_page(report_of(folder)) for _ in range(2))
     assert first == second
 
 
@@ -156,7 +164,7 @@ def test_tables_say_what_the_values_say(report: Report, page: Node) -> None:
 
 def test_every_figure_has_title_label_caption_and_numbers(report: Report, page: Node) -> None:
     figures = page.all("figure")
-    named = [one for section in report.sections for one in section.figures]
+    named = report.all_figures
     assert len(figures) == len(named) > 5
     assert {figure.all("p", class_="title")[0].text for figure in figures} == {one.figure.title for one in named}
     for figure in figures:
@@ -173,8 +181,8 @@ def test_every_figure_has_title_label_caption_and_numbers(report: Report, page: 
 
 def test_points_say_their_value_and_interval(page: Node) -> None:
     said = [title.text for title in page.all("figure")[0].all("title")]
-    assert "tpe, cost 49: 92 ± 2.5" in said
-    assert "tpe, cost 29: 80" in said
+    assert "tpe, kept MACs 49 %: 92 ± 2.5" in said
+    assert "tpe, kept MACs 29 %: 80" in said
     ranks = next(figure for figure in page.all("figure") if "form and ranks" in figure.text)
     assert any(title.text.startswith("conv, tpe, seed 1: tucker2 16,12") for title in ranks.all("title"))
 
@@ -186,65 +194,89 @@ def test_nothing_drawn_is_black_or_white_whatever_the_theme(page: Node) -> None:
         assert not re.search(r"#[0-9a-fA-F]{3}", bare)
 
 
-def test_the_headline_is_the_summary_or_else_what_was_counted(report: Report, page: Node) -> None:
-    assert page.all("p", class_="lead")[0].text == "2 searchers on 2 tasks; 1 cell failed."
-    told = tree(html_page(replace(report, summary=("One.", "Two.")), title="t", about={}))
-    assert [node.text for node in told.all("header")[0].all("p")][-2:] == ["One.", "Two."]
-
-
 def test_figures_without_room_are_left_out_and_named(report: Report) -> None:
-    whole = html_page(report, title="t", about={})
+    whole = html_page(report)
     largest = ROOM + len(whole.encode()) // 2
-    cut = html_page(report, title="t", about={}, largest=largest)
+    cut = html_page(report, largest=largest)
     assert len(cut.encode()) < largest
     page = tree(cut)
     kept = len(page.all("figure"))
-    named = [one for section in report.sections for one in section.figures]
+    named = report.all_figures
     assert 0 < kept < len(named)
     (notice,) = page.all("p", class_="notice")
     assert notice.text.startswith(f"{len(named) - kept} figures left out")
-    none = html_page(report, title="t", about={}, largest=0)
+    none = html_page(report, largest=0)
     assert not tree(none).all("figure")
-    assert len(tree(none).all("table")) == 2
+    assert len(tree(none).all("table")) == len(report.all_tables)
 
 
 def test_many_figures_of_a_kind_can_be_opened(write_run: Write) -> None:
     budgets = [f"macs=0.{n}" for n in range(3, 9)]
-    page = tree(html_page(report_of(write_run([done("t", b, "tpe", 0, 0.9) for b in budgets])), title="t", about={}))
+    page = tree(html_page(report_of(write_run([done("t", b, "tpe", 0, 0.9) for b in budgets]))))
     more = page.all("details", class_="more")
     assert [node.all("summary")[0].text for node in more] == ["2 more of these figures"] * 2
     assert [len(node.all("figure")) for node in more] == [2, 2]
-    assert len(page.all("figure")) == 13
+    assert len(page.all("figure")) == 2 + 6 + 6
 
 
 def test_a_run_without_a_finished_cell_has_a_page(write_run: Write) -> None:
-    page = tree(html_page(report_of(write_run([failed("t", "macs=0.5", "tpe", 0, "")])), title="t", about={}))
+    page = tree(html_page(report_of(write_run([failed("t", "macs=0.5", "tpe", 0, "")]))))
     assert "No finished cell" in page.all("section", id="task-1")[0].text
     assert "no reason was recorded" in page.all("section", id="failures")[0].text
 
 
 def test_many_failures_are_cut_and_counted(report: Report) -> None:
     many = replace(report, failures=tuple(f"cell-{n}: broken" for n in range(500)))
-    (part,) = tree(html_page(many, title="t", about={})).all("section", id="failures")
-    assert "500 cells failed." in part.text
+    (part,) = tree(html_page(many)).all("section", id="failures")
     assert "300 more" in part.all("li")[-1].text
 
 
 def test_more_tables_of_a_task_stand_before_its_figures(report: Report) -> None:
-    extra = Table("pairs", (Column("searcher", ("a",), numeric=False), Column("p", ("0.03",))), ("",))
+    extra = Table("mine", (Column("searcher", ("a",), numeric=False), Column("p", ("0.03",))), ("",))
     first = report.sections[0]
-    more = replace(report, sections=(replace(first, tables=(*first.tables, extra)), *report.sections[1:]))
-    (part,) = tree(html_page(more, title="t", about={})).all("section", id="task-1")
-    assert cells(part.all("table", class_="tools")[0]) == [["a", "0.03"]]
+    more = replace(report, sections=(replace(first, tables=(first.tables[0], extra)), *report.sections[1:]))
+    (part,) = tree(html_page(more)).all("section", id="task-1")
+    assert cells(part.all("table")[0]) == [["a", "0.03"]]
 
 
-def test_a_benchmark_of_regret_has_tables_and_words() -> None:
-    table = Table("regret", (Column("searcher\n", (EVIL,), numeric=False), Column("at 4", ("0.1 [.0 .2]",))), ("",))
-    page = tree(
-        regret_page(
-            RegretReport((table,), ("A wins.", "Regret: …"), ("tpe: 1 of 2 failed: x",)), title="r", about=ABOUT
-        )
-    )
-    assert cells(page.all("table")[0]) == [[EVIL, "0.1 [.0 .2]"]]
-    assert page.all("p", class_="lead")[0].text == "A wins."
-    assert headings(page) == ["Regrets", "Failures", "Config", "How to reproduce"]
+def test_every_table_is_there_once_with_a_caption_and_what_its_columns_say(report: Report, page: Node) -> None:
+    own = [table for table in page.all("table") if "tools" in (table.attributes.get("class") or "")]
+    captions = [table.all("caption")[0].text for table in own]
+    assert sorted(captions) == sorted(table.title for table in report.all_tables)
+    told = page.all("details", class_="columns")
+    assert len(told) == len(own)
+    for table, terms in zip(own, told, strict=True):
+        assert len(terms.all("dt")) == len(terms.all("dd")) == len(table.all("thead")[0].all("th"))
+
+
+def test_the_headline_stands_first_and_tasks_say_what_it_leaves_out(report: Report) -> None:
+    page = tree(html_page(report))
+    assert page.all("p", class_="lead")[0].text == report.summary[0]
+    (words,) = page.all("ul", class_="words")
+    assert [line.text for line in words.all("li")] == list(report.summary[1:])
+    first, *others = report.sections
+    long = tuple(f"{first.task} at macs=0.{n}: a leads." for n in range(1, 9)) + ("More of it.",) * 8
+    many = replace(report, sections=(replace(first, summary=long), *others))
+    many = replace(many, summary=("All.", *long, *(line for other in others for line in other.summary)))
+    page = tree(html_page(many))
+    assert page.all("p", class_="lead")[0].text == "All."
+    above = page.all("header")[0].all("li")
+    assert [line.text for line in above[:8]] == list(long[:8])
+    assert "More of it." not in page.all("header")[0].text
+    assert [line.text for line in page.all("section", id="task-1")[0].all("li")] == list(long)
+
+
+def test_what_is_said_of_all_tasks_is_a_part_of_its_own(write_run: Write) -> None:
+    rows = [
+        done("t", budget, name, seed, place, kept_macs=kept)
+        for budget, kept in (("macs=0.5", 0.5), ("macs=0.3", 0.3))
+        for name, place in (("a", 0.9), ("b", 0.8), ("c", 0.7))
+        for seed in (0, 1)
+    ]
+    page = tree(html_page(report_of(write_run(rows))))
+    (part,) = page.all("section", id="all")
+    assert part.all("h2")[0].text == "All budgets"
+    assert part.all("h3")[0].text == "Who is told from whom"
+    assert "c: mean rank 3.00; not told from a, b" in [spot.text for spot in part.all("title")]
+    numbers = part.all("details", class_="numbers")[0].all("table")[0]
+    assert cells(numbers) == [["a", "b, c", "1"], ["b", "a, c", "2"], ["c", "a, b", "3"]]

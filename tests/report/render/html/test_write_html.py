@@ -15,18 +15,19 @@ from rank_search.report.render.html import write_html
 def test_the_page_has_config_versions_and_how_to_do_it_again(write_run: Write) -> None:
     folder = write_run([done("t", "macs=0.5", "tpe", seed, 0.9) for seed in (0, 1)])
     (folder / "config.yaml").write_text("name: my run\nseeds: [0, 1] # <b>\n")
-    (folder / "run.json").write_text(json.dumps({"id": "abc", "schema": VERSION, "versions": {"torch": "2.9.1"}}))
+    record = {"id": "abc", "schema": VERSION, "versions": {"torch": "2.9.1"}}
+    (folder / "run.json").write_text(json.dumps(record))
     path = write_html(folder)
     assert path == folder / "report.html"
     text = path.read_text(encoding="utf-8")
     assert len(text) < 3_000_000
     page = tree(text)
-    assert page.all("h1")[0].text == "my run"
+    assert page.all("h1")[0].text == folder.name
     config, versions, again = (section.all("code")[0].text for section in page.all("section")[-3:])
     assert config == (folder / "config.yaml").read_text()
-    assert {"id: abc", f"schema: {VERSION}", "versions torch: 2.9.1"} < set(versions.split("\n"))
+    assert {"id: abc", f"schema: {VERSION}", "torch: 2.9.1"} < set(versions.split("\n"))
     assert "not recorded" not in versions
-    assert "rank-search bench config.yaml --output runs/my-run" in again
+    assert "rank-search bench config.yaml --output runs/run" in again
     assert str(folder) not in text
 
 
@@ -48,6 +49,9 @@ def test_regret_is_written_too(tmp_path: Path) -> None:
     page = tree(write_html(tmp_path).read_text(encoding="utf-8"))
     assert "normalised regret" in page.all("caption")[0].text
     assert "First by mean regret" in page.all("p", class_="lead")[0].text
+    sections = [section.all("h2")[0].text for section in page.all("section")]
+    assert sections == ["Leaderboard", "recorded tasks", "Versions"]
+    assert "as a share of what the median plan is above it" in page.all("p", class_="legend")[0].text
 
 
 def test_what_cannot_be_read_or_written_is_named(write_run: Write, tmp_path: Path) -> None:

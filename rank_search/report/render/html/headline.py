@@ -1,0 +1,49 @@
+"""What a page says first: a headline and a few sentences; more stand with their tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rank_search.report.sections import Report
+
+MOST = 10
+"""Sentences below the headline."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Words above all.
+
+    Attributes:
+        first: the headline.
+        others: sentences below it.
+        shortened: whether tasks have sentences that are not among these.
+    """
+
+    first: str
+    others: tuple[str, ...]
+    shortened: bool
+
+
+def headline(report: Report) -> Headline:
+    """Of all tasks together first, then of every task: all that was said, or who leads each budget, as there is room.
+
+    Args:
+        report: whose summary may be empty: then cells are counted.
+    """
+    of_tasks = [sentence for section in report.sections for sentence in section.summary]
+    own = report.summary[: max(0, len(report.summary) - len(of_tasks))]
+    first, *others = report.summary or (_counted(report),)
+    if len(others) <= MOST:
+        return Headline(first, tuple(others), shortened=False)
+    leads = [line for section in report.sections for line in section.summary if line.startswith(f"{section.task} at ")]
+    first, *others = [*own, *(leads or of_tasks)]
+    return Headline(first, tuple(others[:MOST]), shortened=True)
+
+
+def _counted(report: Report) -> str:
+    def many(count: int, noun: str) -> str:
+        return f"{count} {noun}{'s' * (count != 1)}"
+
+    said = f"{many(len(report.searchers), 'searcher')} on {many(len(report.sections), 'task')}"
+    return said + (f"; {many(len(report.failures), 'cell')} failed." if report.failures else "; no cell failed.")
