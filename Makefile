@@ -6,7 +6,9 @@ LOWEST := .venv-lowest
 .PHONY: quickstart test test-lowest lint docs clean
 
 quickstart: $(VENV)/.installed
+	$(BIN)/rank-search search configs/quickstart.yaml --budget macs=0.07 --output runs/quickstart-network
 	$(BIN)/rank-search bench configs/quickstart.yaml
+	$(BIN)/rank-search bench rankbench_short
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

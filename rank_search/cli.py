@@ -162,6 +162,7 @@ def search(
 ) -> None:
     """Run one search, fine-tune, and save the compressed network."""
     from rank_search.records.schema import shown
+    from rank_search.report.render.gain_line import gain_line
     from rank_search.report.render.stage_lines import left_lines, stages_line
     from rank_search.run.config import load_config
     from rank_search.run.single import parse_budgets, run_several
@@ -185,8 +186,7 @@ def search(
         return shown(row[column], row["unit"])
 
     console.print(
-        f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters; "
-        f"{row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms\n"
+        f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters: {gain_line(row)}\n"
         f"validation {measure}: dense {says(f'dense_val_{measure}')}, {stages_line(output, row)}",
         highlight=False,
     )

@@ -138,6 +138,7 @@ def _say_what(console: Console, config: Config, weights: Path | None, images: Pa
 def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], output: Path, has_data: bool) -> None:
     from rank_search.records.schema import shown
     from rank_search.report.render.curve_table import curve_table
+    from rank_search.report.render.gain_line import gain_line
     from rank_search.report.render.stage_lines import left_lines, stages_line
     from rank_search.report.render.terminal_table import print_table
 
@@ -154,12 +155,7 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
         place = output if len(rows) == 1 else output / "cells" / row["cell"]
         measure, unit = row["measure"], row["unit"]
         if len(rows) == 1:
-            share = row["latency_ms"] / row["dense_latency_ms"]
-            faster = f"{1 / share:.2f} times as fast" if share < 1 else f"{share:.2f} times the time"
-            say(
-                f"{1 / row['kept_macs']:.1f} x fewer MACs, {1 / row['kept_params']:.1f} x fewer parameters, {faster} "
-                f"as dense ({row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms)"
-            )
+            say(gain_line(row))
         if has_data:
             dense = shown(row[f"dense_val_{measure}"], unit)
             say(f"{row['budget']}: validation {measure}: dense {dense}, {stages_line(place, row)}")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import PositiveInt
+from torch.nn.functional import interpolate
 
 from rank_search.errors import DataError, UnknownNameError
 from rank_search.isolation import isolated
@@ -55,10 +56,12 @@ def load_digits(
     std: tuple[float, ...] = (0.3759,),
     crop: int = 1,
     flip: bool = False,
+    size: PositiveInt = 8,
 ) -> ImageData:
     """The 1,797 handwritten digits that scikit-learn brings along: ``[1, 8, 8]``, 10 classes.
 
     Args:
+        size: height and width that they are enlarged to, bilinearly: convolutions then dominate a network's time.
         validation, test: images to hold out for each, every class in its share; the rest is the train set.
         seed: of the split.
         mean, std, crop, flip: as in :class:`ImageData`.
@@ -71,6 +74,9 @@ def load_digits(
     digits = datasets.load_digits()
     grey = digits.images.astype(np.int64)  # whole numbers from 0 to 16
     images = ((grey * 255 + 8) // 16).astype(np.uint8)
+    if size != images.shape[1]:
+        planes = torch.from_numpy(images)[:, None].float()
+        images = interpolate(planes, (size, size), mode="bilinear")[:, 0].round().to(torch.uint8).numpy()
     everything = ImageSet.from_arrays(images[..., None], digits.target)
     if validation < 1 or test < 1 or validation + test >= len(everything):
         raise DataError(

@@ -1,0 +1,20 @@
+"""What a compression gained, in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def gain_line(row: Mapping[str, Any]) -> str:
+    """``3.3 x fewer MACs, 2.7 x fewer parameters, 2.05 times as fast as dense (4.81 ms for a run, dense 9.88 ms)``.
+
+    Args:
+        row: a finished one of the results.
+    """
+    share = row["latency_ms"] / row["dense_latency_ms"]
+    faster = f"{1 / share:.2f} times as fast as dense" if share < 1 else f"{share:.2f} times the time of dense"
+    return (
+        f"{1 / row['kept_macs']:.1f} x fewer MACs, {1 / row['kept_params']:.1f} x fewer parameters, {faster} "
+        f"({row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms)"
+    )
