@@ -1,0 +1,205 @@
+"""``rank-search compress`` and ``compress_model`` on a network of a few thousand weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import rank_search as rs
+
+OWN = """
+from torch import nn
+
+def network(classes=3):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes),
+    )
+"""
+COMMAND = "from rank_search.cli import main; main()"
+DEADLINE = 300  # seconds: guards against a hang
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the network's code and weights, and 30 images of 12 x 12 in three colours."""
+    (tmp_path / "own_net.py").write_text(OWN)
+    namespace: dict[str, object] = {}
+    exec(OWN, namespace)
+    torch.manual_seed(0)
+    model: nn.Module = namespace["network"]()  # type: ignore[operator]
+    with torch.no_grad():
+        model(torch.randn(64, 3, 12, 12))  # running statistics that are no zeros and ones
+    save_file(model.state_dict(), tmp_path / "own.safetensors")
+    draws = np.random.default_rng(0)
+    for number in range(30):
+        picture = draws.integers(0, 100, (12, 12, 3), dtype=np.uint8)
+        picture[..., number % 3] += 100
+        for folder in ("flat", f"classes/{number % 3}"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / folder / f"{number}.png")
+    return tmp_path
+
+
+def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    model = () if "--model" in words else ("--model", "own_net:network", "--input", "3,12,12")
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, "compress", *model, "--output", "small", *words],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env={**os.environ, "PYTHONPATH": str(place), "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def multiplications(network: nn.Module) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, 12, 12))
+    return counter.get_total_flops() / 2
+
+
+def test_images_without_labels_give_a_small_network_with_its_card(place: Path) -> None:
+    done = run(
+        place, "--weights", "own.safetensors", "--images", "flat", "--budget", "macs=0.5", "--epochs", "1", "--set",
+        "run.threads=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "without labels: agreement with the dense network" in done.stdout
+    assert "validation agreement: dense 100.00%, cut " in done.stdout
+    assert "x fewer MACs" in done.stdout
+    sys.path.insert(0, str(place))
+    try:
+        small = rs.load(place / "small", lambda: rs.load_model("own_net:network"))
+        dense = rs.load_model("own_net:network")
+    finally:
+        sys.path.remove(str(place))
+    assert 0 < multiplications(small) <= 0.5 * multiplications(dense)
+    card = (place / "small" / "safetensors" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "own_net:network" in card
+    assert "own.safetensors" in card
+
+
+def test_folders_are_classes_where_the_network_has_as_many_outputs(place: Path) -> None:
+    done = run(place, "--weights", "own.safetensors", "--images", "classes", "--epochs", "0", "--to", "none")
+    assert done.returncode == 0, done.stderr
+    assert "classes, with labels" in done.stdout
+    assert "validation accuracy: dense" in done.stdout
+    ignored = run(
+        place, "--images", "classes", "--no-labels", "--epochs", "0", "--to", "none", "--output", "other"
+    )  # fmt: skip
+    assert ignored.returncode == 0, ignored.stderr
+    assert "validation agreement" in ignored.stdout
+    assert "has random weights" in ignored.stdout
+
+
+def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None:
+    done = run(place, "--weights", "own.safetensors", "--budget", "macs=0.6", "--budget", "macs=0.4", "--to", "none")
+    assert done.returncode == 0, done.stderr
+    assert "nothing says what the answer is worth" in done.stdout
+    assert "agreement" not in done.stdout
+    plans = sorted((place / "small" / "cells").glob("*/plan.json"))
+    assert len(plans) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--images", "nowhere"], "nowhere does not exist; give a folder of images"),
+        (["--images", "empty"], "empty holds no image; images end in"),
+        (["--images", "broken"], "cannot read the image"),
+        (["--images", "few"], "few holds 2 images; give at least 3"),
+        (["--images", "own.safetensors"], "own.safetensors is no folder"),
+        (["--images", "two", "--labels"], "two has 2 folders of classes"),
+        (["--weights", "other.safetensors"], "other.safetensors"),
+        (["--input", "3,x"], "--input '3,x' is no shape"),
+        (["--input", "1,12,12"], "does not run on such inputs"),
+        (["--to", "tflite"], "there is no format 'tflite'"),
+        (["--budget", "mac=0.5"], "unknown budget metric 'mac'"),
+        (["--budget", "macs=0.000001"], "no plan of this space meets the budget"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(place: Path, words: list[str], said: str) -> None:
+    (place / "empty").mkdir()
+    (place / "broken").mkdir()
+    (place / "few").mkdir()
+    for number in range(4):
+        (place / "broken" / f"{number}.png").write_text("no image")
+    for number in range(2):
+        (place / f"two/{number}").mkdir(parents=True)
+        for file in (f"two/{number}/{number}.png", f"two/{number}/again.png", f"few/{number}.png"):
+            (place / file).write_bytes((place / "flat" / f"{number}.png").read_bytes())
+    save_file({"weight": torch.zeros(2)}, place / "other.safetensors")
+    done = run(place, *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert not (place / "small").exists()
+
+
+@pytest.fixture
+def trained() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    namespace: dict[str, object] = {}
+    exec(OWN, namespace)
+    torch.manual_seed(0)
+    model: nn.Module = namespace["network"]()  # type: ignore[operator]
+    inputs = torch.randn(40, 3, 12, 12)
+    with torch.no_grad():
+        model(inputs)
+    return model.eval(), inputs, torch.arange(40) % 3
+
+
+def test_from_python_inputs_are_enough(trained: tuple[nn.Module, torch.Tensor, torch.Tensor], tmp_path: Path) -> None:
+    model, inputs, _ = trained
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    small = rs.compress_model(model, inputs, "macs=0.5", finetune=rs.Recipe(epochs=1, distill_weight=1.0))
+    assert small.measure == "agreement"
+    assert small.dense == 1.0
+    assert small.kept["macs"] <= 0.5
+    assert [stage for stage, _ in small.stages][:3] == ["cut", "recalibrated", "refitted"]
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    small.save(tmp_path / "small")
+    again = rs.load(tmp_path / "small", lambda: trained[0])
+    with torch.no_grad():
+        assert torch.equal(again(inputs), small.network(inputs))
+
+
+def test_from_python_class_numbers_are_accuracy_and_nothing_is_the_weights_alone(
+    trained: tuple[nn.Module, torch.Tensor, torch.Tensor],
+) -> None:
+    model, inputs, labels = trained
+    nothing = rs.Recipe(epochs=0)
+    assert rs.compress_model(model, (inputs, labels), "macs=0.5", finetune=nothing).measure == "accuracy"
+    free = rs.compress_model(model, None, {"macs": 0.5}, example=inputs[:1])
+    assert free.measure is None
+    assert free.kept["macs"] <= 0.5
+    with pytest.raises(rs.InvalidInputError, match="give data, or at least example="):
+        rs.compress_model(model)
+    with pytest.raises(rs.InvalidInputError, match="data has 2 inputs; give at least 3"):
+        rs.compress_model(model, inputs[:2])
+    with pytest.raises(rs.BudgetError, match=r"the budget 0\.3 is none"):
+        rs.compress_model(model, inputs, 0.3)  # type: ignore[arg-type]
+
+
+def test_a_fine_tune_that_made_things_worse_is_not_kept(
+    trained: tuple[nn.Module, torch.Tensor, torch.Tensor],
+) -> None:
+    """A rate at which nothing is learned: what the refit left is the answer."""
+    model, inputs, _ = trained
+    wild = rs.Recipe(epochs=2, lr=5.0, distill_weight=1.0)
+    small = rs.compress_model(model, inputs, "macs=0.5", finetune=wild)
+    calm = rs.compress_model(model, inputs, "macs=0.5", finetune=rs.Recipe(epochs=0))
+    assert small.stages[-1][0] == "fine-tuned (not kept)"
+    with torch.no_grad():
+        assert torch.equal(small.network(inputs), calm.network(inputs))
