@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from rank_search.commands.compress import compress_command
+from rank_search.commands.page_line import page_line
 from rank_search.errors import ConfigError, RankSearchError
 from rank_search.interruption import exit_code, terminable
 from rank_search.plugins import nearest
@@ -21,7 +22,6 @@ from rank_search.plugins import nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rank_search.report.sections import Report
 
 CLOSED_PIPE = 141
 """What a shell says of a program that a closed pipe ended: 128 + SIGPIPE."""
@@ -311,7 +311,7 @@ def _report_regret(folder: Path, console: Console) -> None:
     from rank_search.report.render.terminal_table import print_table
 
     found = regret_report_of(folder)
-    page = _page(found, folder)
+    page = page_line(found, folder)
     for table in found.all_tables:
         print_table(table, console)
     for line in (*found.summary, *found.legend, *found.failures):
@@ -456,7 +456,7 @@ def _report_together(runs: list[Path], output: Path | None, console: Console) ->
     if output is not None:
         found = report_of(*runs)
         plots = draw_all(found, output)
-        lines = [f"plots:   {output} ({len(plots)} PNG files)", _page(found, output)]
+        lines = [f"plots:   {output} ({len(plots)} PNG files)", page_line(found, output)]
     render(board, console)
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -474,22 +474,11 @@ def _report(folder: Path, console: Console) -> list[str]:
     lines = [f"results: {folder}"]
     if plots:
         lines.append(f"plots:   {plots[0].parent} ({len(plots)} PNG files)")
-    lines.append(_page(found, folder))
+    lines.append(page_line(found, folder))
     render(board, console)
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return list(results["status"])
-
-
-def _page(report: Report, folder: Path) -> str:
-    """Writes the page of a report, and returns a line that says where, or why not: a run is not lost for its page."""
-    from rank_search.report.render.html import write_page
-
-    try:
-        (path,) = write_page(report, folder)
-    except Exception as error:
-        return f"report:  no page was written: {' '.join(str(error).split()) or type(error).__name__}"
-    return f"report:  {path}"
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -136,7 +136,9 @@ def _say_what(console: Console, config: Config, weights: Path | None, images: Pa
 
 
 def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], output: Path, has_data: bool) -> None:
+    from rank_search.commands.page_line import page_line
     from rank_search.records.schema import shown
+    from rank_search.report import report_of
     from rank_search.report.render.curve_table import curve_table
     from rank_search.report.render.gain_line import gain_line
     from rank_search.report.render.stage_lines import left_lines, stages_line
@@ -166,6 +168,8 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
     model = next(iter(config.tasks.values())).model
     options = "".join(f", {key}={value!r}" for key, value in model.options.items())
     folder = output if len(rows) == 1 else output / "cells" / done[-1]["cell"]
+    if len(rows) > 1 and has_data:
+        say(page_line(report_of(output), output))
     say(f"saved in {output}; in Python:")
     say(f'  rank_search.load("{folder}", lambda: rank_search.load_model("{model.name}"{options}))')
 

@@ -111,6 +111,7 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
     assert "agreement" not in done.stdout
     plans = sorted((place / "small" / "cells").glob("*/plan.json"))
     assert len(plans) == 2
+    assert not (place / "small" / "report.html").exists()  # of numbers that say nothing
 
 
 @pytest.mark.parametrize(
