@@ -219,6 +219,8 @@ def parse_budget(text: str) -> Budget:
             number = None
         if not isinstance(number, int | float | str):
             raise BudgetError(f"--budget {text!r} is not of the form metric=number, e.g. macs=0.3 or latency_ms=0.35ms")
+        if metric.strip() in bounds:
+            raise BudgetError(f"--budget {text!r} bounds {metric.strip()} twice: give one number for each metric")
         bounds[metric.strip()] = number
     return Budget(**bounds)
 

@@ -19,7 +19,11 @@ def stages_line(folder: Path, row: Mapping[str, Any]) -> str:
     """
     measure, unit = row["measure"], row["unit"]
     worth = [
-        (one["stage"], (one["measures"] or {}).get(measure), "" if one.get("kept", True) else " (worse: not kept)")
+        (
+            one["stage"],
+            (one["measures"] or {}).get(measure),
+            "" if one.get("kept", True) else " (its loss was higher: not kept)",
+        )
         for one in _stages(folder)["stages"]
     ]
     if not worth:

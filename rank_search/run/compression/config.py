@@ -68,18 +68,27 @@ def compression_config(
     resize = None
     if family is not None:
         wanted, resize = SIZES[family]
-    if shape is not None:
+    if shape is not None and shape != wanted:
         wanted, resize = shape, None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = load_model(model, weights)
+    kind = next((parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()), torch.float32)
+    if kind != torch.float32:
+        raise InvalidInputError(
+            f"{model} is in {str(kind).removeprefix('torch.')}, and images become float32: use "
+            "rank_search.compress_model with inputs of that type"
+        )
     example = torch.zeros(1, *wanted)
     outputs = outputs_of(network, example)
     data, objective = _data(images, wanted, resize, labels, most_images, network, outputs)
     has_data = images is not None
     trained = recipe(epochs if has_data else 0)
     section = {
-        "model": {"name": model, **({"train": {"epochs": 0}} if weights is None else {"weights": str(weights)})},
+        "model": {
+            "name": model,
+            **({"train": {"epochs": 0}} if weights is None else {"weights": _absolute(weights)}),
+        },
         "data": data,
         "objective": objective,
         "space": {"forms": forms or forms_for(network, example, exclude or []), "exclude": exclude or []},
@@ -116,9 +125,9 @@ def _data(
     outputs: torch.Tensor,
 ) -> tuple[dict[str, Any], str]:
     """The section of the data, and the objective."""
-    without = objective_without_labels(outputs)
     if images is None:
-        return {"name": "noise", "shape": [*shape]}, without
+        return {"name": "noise", "shape": [*shape]}, objective_without_labels(outputs, is_judged=False)
+    without = objective_without_labels(outputs)
     if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
         raise InvalidInputError(
             f"images become inputs 3,SIZE,SIZE, and {type(network).__name__} is given {','.join(map(str, shape))}: "
@@ -132,9 +141,19 @@ def _data(
                 f"{list(outputs.shape[1:])}: which is which cannot be known; use --no-labels"
             )
         classes = 0
-    section: dict[str, Any] = {"name": "images", "root": str(images), "labels": bool(classes), "size": shape[1]}
+    section: dict[str, Any] = {
+        "name": "images",
+        "root": _absolute(images),
+        "labels": bool(classes),
+        "size": shape[1],
+    }
     if resize is not None:
         section["resize"] = resize
     if most is not None:
         section["images"] = most
     return section, "classification" if classes else without
+
+
+def _absolute(path: Path) -> str:
+    """Whatever folder the result is used from."""
+    return str(path.expanduser().resolve())

@@ -41,13 +41,26 @@ def outputs_of(model: nn.Module, example: Nest) -> Tensor:
             found = call(model, example)
     except Exception as error:
         raise InvalidInputError(
-            f"{type(model).__name__} does not run on such inputs: {told(error)}; give their shape"
+            f"{type(model).__name__} does not run on such inputs: {told(error)}; give the shape and type that it takes"
         ) from error
     return predictions(found)
 
 
-def objective_without_labels(outputs: Tensor) -> str:
-    """``agreement`` where the outputs are scores of classes, else ``embedding``."""
+def objective_without_labels(outputs: Tensor, is_judged: bool = True) -> str:
+    """``agreement`` where the outputs are scores of classes, else ``embedding``.
+
+    Args:
+        outputs: of one sample or more.
+        is_judged: whether there is data, so that the objective counts.
+
+    Raises:
+        InvalidInputError: for one number a sample, of which neither says anything.
+    """
+    if is_judged and (outputs.ndim < 2 or outputs[0].numel() < 2):
+        raise InvalidInputError(
+            f"the network's outputs are {list(outputs.shape)}, one number a sample: without targets nothing says how "
+            "good a smaller network is; give rank_search.compress_model (inputs, targets) and objective='regression'"
+        )
     return "agreement" if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.is_floating_point() else "embedding"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rank_search.deploy.engines import EngineSpec
@@ -26,6 +27,7 @@ from rank_search.run.compression.defaults import (
 from rank_search.run.finalists import Finalist
 from rank_search.run.single import parse_budget
 from rank_search.run.stages import worth_of_stages
+from rank_search.running import evaluating
 from rank_search.searching import search
 from rank_search.space import Budget, RankPlan, RankSpace, save
 from rank_search.task import Data, Recipe, Task, TensorData
@@ -112,13 +114,18 @@ def compress_model(
         RankSearchError: if anything does not fit; says what.
     """
     bound = budget if isinstance(budget, Budget) else _budget(budget)
-    found = _data(data, seed)
+    if not isinstance(finetune, Recipe | None):
+        raise InvalidInputError(f"finetune={finetune!r} is no Recipe: give rank_search.Recipe(epochs=...), or nothing")
+    for name, given_names in (("forms", forms), ("exclude", exclude)):
+        if isinstance(given_names, str):
+            raise InvalidInputError(f"{name}={given_names!r} is a text: give a list, [{given_names!r}]")
+    found = _data(data, seed, objective is not None)
     if found is None and example is None:
         raise InvalidInputError("give data, or at least example=: one input as the network takes it, [1, ...]")
     given = example if found is None else found.example()
     outputs = outputs_of(model, given)
     if objective is None:
-        objective = "classification" if _has_classes(found) else objective_without_labels(outputs)
+        objective = "classification" if _has_classes(found) else objective_without_labels(outputs, found is not None)
     timed = engine is not None or "latency_ms" in bound.metrics
     metrics = [Latency("eager" if engine is None else engine, batch)] if timed else []
     offered = forms_for(model, given, exclude) if forms is None else list(forms)
@@ -128,8 +135,15 @@ def compress_model(
     settings = recipe(None) if finetune is None else finetune
     repair = "none" if found is None else "refit"
     task = Task(model, space, bound, found, settings, seed, None, REPAIR_INPUTS, objective, repair, REPAIR_INPUTS)
+    with torch.inference_mode(False), torch.enable_grad():
+        return _made(task, model, found is not None, searcher, seed)
+
+
+def _made(task: Task, model: nn.Module, has_data: bool, searcher: str, seed: int) -> Compressed:
+    """The task's answer, with what each stage was worth."""
+    space, settings = task.space, task.recipe
     result = search(task, searcher, seed=seed)
-    if found is None:
+    if not has_data:
         network = task.compress(result.plan)
         return Compressed(network, result.plan, task.admit(result.plan), space.dense_cost, None, (), None)
     start = task.compress(result.plan, result.trained)
@@ -142,7 +156,8 @@ def compress_model(
         (one["stage"] if one.get("kept", True) else f"{one['stage']} (not kept)", (one["measures"] or {}).get(measure))
         for one in worth_of_stages(task, best, result.trained)["stages"]
     ]
-    dense = task.validate(model).measures[measure]
+    with evaluating(model):
+        dense = task.validate(model).measures[measure]
     return Compressed(best.network, result.plan, task.admit(result.plan), space.dense_cost, measure, stages, dense)
 
 
@@ -161,13 +176,21 @@ def _has_classes(data: Data | None) -> bool:
     return is_classes(getattr(data.train, "targets", getattr(data.train, "labels", None)))
 
 
-def _data(given: Data | Nest | tuple[Nest, Nest] | None, seed: int) -> Data | None:
-    """Inputs, a fifth of them held out."""
+def _data(given: Data | Nest | tuple[Nest, Nest] | None, seed: int, judged: bool) -> Data | None:
+    """Inputs, a fifth of them held out.
+
+    Args:
+        given: a pair is inputs and targets if the second is class numbers, or if it is ``judged`` by an objective.
+        seed: of the choice.
+        judged: whether an objective was named.
+    """
     if given is None or isinstance(given, Data):
         return given
-    labelled = isinstance(given, tuple) and len(given) == 2 and is_classes(given[1])
+    labelled = isinstance(given, tuple) and len(given) == 2 and (judged or is_classes(given[1]))
     inputs, targets = given if labelled else (given, None)
     count = check_nest(inputs, "data")
+    if targets is not None and check_nest(targets, "targets") != count:
+        raise InvalidInputError(f"data has {count} inputs and {check_nest(targets, 'targets')} targets: one for each")
     held_out = round(VALIDATION * count)
     if held_out < 1 or count - held_out < 2:
         raise InvalidInputError(f"data has {count} inputs; give at least 3, of which a fifth is held out")
@@ -175,7 +198,7 @@ def _data(given: Data | Nest | tuple[Nest, Nest] | None, seed: int) -> Data | No
 
     def at(places: Any) -> tuple[Nest, Nest]:
         def take(tensor: Tensor) -> Tensor:
-            return tensor[sorted(places.tolist())]
+            return tensor.detach()[sorted(places.tolist())]
 
         return mapped(inputs, take), None if targets is None else mapped(targets, take)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from rank_search.errors import DataError
 from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 from rank_search.task.data.sampling import Indices, at_most_per_class, stratified_order
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DEFAULT_VALIDATION = 0.1
 """The fraction of train/ that becomes the validation set where val/ has to be the test set."""
@@ -149,7 +153,7 @@ def decode(listed: Listed, size: int, resize: int, fewer: str = "train_per_class
     def fill(index: int) -> None:
         try:
             with Image.open(listed.paths[index]) as file:
-                image = transforms.center_crop(transforms.resize(file.convert("RGB"), resize), size)
+                image = transforms.center_crop(transforms.resize(_eight_bits(file).convert("RGB"), resize), size)
         except Exception as error:  # whatever a decoder may raise on a damaged file
             raise DataError(f"cannot read the image {listed.paths[index]}: {error}") from None
         images[index] = np.asarray(image).transpose(2, 0, 1)
@@ -158,3 +162,15 @@ def decode(listed: Listed, size: int, resize: int, fewer: str = "train_per_class
         for _ in pool.map(fill, range(len(listed.paths))):
             pass
     return ImageSet(torch.from_numpy(images), torch.from_numpy(listed.labels))
+
+
+def _eight_bits(file: Image.Image) -> Image.Image:
+    """The picture as it is seen: turned as its camera was held, 16 bits a pixel as 8."""
+    from PIL import Image, ImageOps
+
+    image: Image.Image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are of mode {image.mode}, whose range is unknown: save it in 8 or 16 bits")
+    return image

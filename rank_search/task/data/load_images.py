@@ -49,6 +49,11 @@ def load_images(
     if images is not None and images < len(listed.paths):
         balanced = balanced_order(listed.labels, seed) if labelled else random_order(len(listed.paths), seed)
         listed = listed.take(balanced[:images])
+    if labelled and len(listed.paths) < 2 * len(listed.classes):
+        raise DataError(
+            f"{len(listed.paths)} images of {len(listed.classes)} classes are too few to learn and to judge: "
+            f"read at least {2 * len(listed.classes)}"
+        )
     if len(listed.paths) < 3:
         raise DataError(f"{root} holds {len(listed.paths)} image{'s' * (len(listed.paths) > 1)}; give at least 3")
     held_out = count_of(validation, len(listed.paths))
@@ -76,12 +81,17 @@ def list_images(root: Path | str, labels: bool | None = None) -> Listed:
     if not flat and not classes:
         raise DataError(f"{root} holds no image; images end in {', '.join(SUFFIXES)}")
     if labels is None:
-        labels = bool(classes) and not flat
+        labels = len(classes) > 1 and len(classes) == len(below) and not flat
     if not labels:
         paths = sorted([*flat, *(path for found in below.values() for path in found)])
         return Listed(root, [], [*map(str, paths)], np.zeros(len(paths), dtype=np.int64))
     if len(classes) < 2:
         raise DataError(f"{root} has {len(classes)} folders with images, and labels need one for every class")
+    empty = sorted({*below} - {*classes})
+    if empty:
+        raise DataError(
+            f"{root / empty[0]} holds no image, and classes are numbered by the folders: fill it, or remove it"
+        )
     numbers = np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()])
     return Listed(root, [*classes], [str(path) for paths in classes.values() for path in paths], numbers)
 

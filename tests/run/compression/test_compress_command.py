@@ -128,6 +128,7 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
         (["--input", "1,12,12"], "does not run on such inputs"),
         (["--to", "tflite"], "there is no format 'tflite'"),
         (["--budget", "mac=0.5"], "unknown budget metric 'mac'"),
+        (["--budget", "macs=0.4,macs=0.8"], "bounds macs twice"),
         (["--budget", "macs=0.000001"], "no plan of this space meets the budget"),
     ],
 )
@@ -204,3 +205,39 @@ def test_a_fine_tune_that_made_things_worse_is_not_kept(
     assert small.stages[-1][0] == "fine-tuned (not kept)"
     with torch.no_grad():
         assert torch.equal(small.network(inputs), calm.network(inputs))
+
+
+def test_from_python_what_a_caller_may_be_in_the_middle_of(
+    trained: tuple[nn.Module, torch.Tensor, torch.Tensor],
+) -> None:
+    model, inputs, labels = trained
+    recipe = rs.Recipe(epochs=1, distill_weight=1.0)
+    plain = rs.compress_model(model, inputs, "macs=0.5", finetune=recipe)
+    model.train()
+    with torch.no_grad():
+        other = rs.compress_model(model, inputs.clone().requires_grad_(), "macs=0.5", finetune=recipe)
+    assert all(module.training for module in model.modules())
+    assert other.plan == plain.plan
+    with torch.no_grad():
+        assert torch.equal(other.network(inputs), plain.network(inputs))
+    model.eval()
+    values = torch.randn(40, 3)
+    assert rs.compress_model(model, (inputs, values), "macs=0.5", objective="regression").measure != "agreement"
+    for wrong, said in (
+        ({"data": (inputs, labels[:30])}, "40 inputs and 30 targets"),
+        ({"finetune": 0}, "finetune=0 is no Recipe"),
+        ({"forms": "svd"}, "forms='svd' is a text"),
+        ({"budget": "macs=0.4,macs=0.5"}, "bounds macs twice"),
+    ):
+        with pytest.raises(rs.RankSearchError, match=said):
+            rs.compress_model(**{"model": model, "data": inputs, "budget": "macs=0.5", **wrong})
+
+
+def test_one_number_a_sample_needs_targets() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1)).eval(), torch.randn(40, 8)
+    with pytest.raises(rs.InvalidInputError, match="one number a sample: without targets nothing says"):
+        rs.compress_model(model, inputs, "macs=0.6")
+    assert rs.compress_model(model, None, "macs=0.6", example=inputs[:1]).kept["macs"] <= 0.6
+    small = rs.compress_model(model, (inputs, torch.randn(40, 1)), "macs=0.6", objective="regression")
+    assert small.measure not in ("agreement", "cosine")

@@ -67,3 +67,32 @@ def test_one_folder_is_no_class(tmp_path: Path) -> None:
         picture(tmp_path / "only" / f"{number}.png", number)
     with pytest.raises(DataError, match="labels need one for every class"):
         load_data("images", root=str(tmp_path), labels=True)
+
+
+def test_a_picture_is_read_as_it_is_seen(tmp_path: Path) -> None:
+    """A ramp of 16 bits is the ramp of its upper 8, and a camera held sideways is turned upright."""
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for number in range(3):
+        Image.fromarray(ramp).save(tmp_path / f"{number}.png")
+    data = load_data("images", root=str(tmp_path), size=8)
+    assert np.abs(data.train.images[0, 0].numpy().astype(int) - (ramp >> 8)).max() <= 1
+    held = Image.new("L", (8, 8))
+    held.paste(255, (0, 0, 8, 4))  # the upper half is white
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    for number in range(3):
+        held.save(tmp_path / f"{number}.png", exif=exif)
+    data = load_data("images", root=str(tmp_path), size=8)
+    assert data.train.images[0, 0, 0, 0] == 0
+    assert data.train.images[0, 0, 7, 0] == 255
+
+
+def test_a_class_without_images_would_move_the_numbers_of_the_others(tmp_path: Path) -> None:
+    for number in range(6):
+        picture(tmp_path / "ac"[number % 2] / f"{number}.png", number)
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataError, match="b holds no image, and classes are numbered by the folders"):
+        load_data("images", root=str(tmp_path), labels=True)
+    (tmp_path / "b").rmdir()
+    with pytest.raises(DataError, match="3 images of 2 classes are too few"):
+        load_data("images", root=str(tmp_path), images=3)
