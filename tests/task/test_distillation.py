@@ -422,7 +422,7 @@ FINETUNE = "tasks.digits.finetune"
 def test_a_config_file_sets_every_option_and_reads_back_as_it_was_written(tmp_path: Path) -> None:
     keys = {"distill": "layers", "distill_weight": "1.5", "layer_sum": "true"}
     config = load_config("quickstart", [f"{FINETUNE}.{key}={value}" for key, value in keys.items()])
-    expected = Recipe(epochs=10, distill="layers", distill_weight=1.5, layer_sum=True)
+    expected = Recipe(epochs=2, lr=0.01, distill="layers", distill_weight=1.5, layer_sum=True)
     assert config.tasks["digits"].finetune == expected
     (tmp_path / "again.yaml").write_text(config.to_yaml())
     assert load_config(tmp_path / "again.yaml").tasks["digits"].finetune == expected
