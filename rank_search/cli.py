@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from rank_search.commands.compress import compress_command
 from rank_search.commands.page_line import page_line
+from rank_search.commands.shape import shape_of
 from rank_search.errors import ConfigError, RankSearchError
 from rank_search.interruption import exit_code, terminable
 from rank_search.plugins import nearest
@@ -122,7 +123,7 @@ def inspect(
         from rank_search.space import RankSpace
         from rank_search.task import load_model
 
-        shape = _shape(input_shape)
+        shape = shape_of(input_shape)
         space = RankSpace.from_model(load_model(model), torch.zeros(1, *shape), forms.split(",") if forms else None)
         print_space(space, model, console)
         return
@@ -479,13 +480,6 @@ def _report(folder: Path, console: Console) -> list[str]:
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return list(results["status"])
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--input {text!r} is not a list of sizes, e.g. 3,224,224")
-    return tuple(int(part) for part in parts)
 
 
 def _console() -> Console:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rank_search.errors import ConfigError, RankSearchError
+from rank_search.commands.shape import shape_of
+from rank_search.errors import RankSearchError
 from rank_search.interruption import exit_code
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
             weights,
             images,
             budgets,
-            shape=None if input_shape is None else _numbers(input_shape),
+            shape=None if input_shape is None else shape_of(input_shape),
             labels=labels,
             most_images=most_images,
             forms=None if forms is None else [name.strip() for name in forms.split(",")],
@@ -108,16 +109,6 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
             _export(console, rows, output, to)
 
     return compress
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        found = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        found = ()
-    if not found or min(found) < 1:
-        raise ConfigError(f"--input {text!r} is no shape: give whole numbers from 1, e.g. 3,224,224")
-    return found
 
 
 def _say_what(console: Console, config: Config, weights: Path | None, images: Path | None) -> None:

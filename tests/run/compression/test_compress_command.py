@@ -124,7 +124,7 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
         (["--images", "own.safetensors"], "own.safetensors is no folder"),
         (["--images", "two", "--labels"], "two has 2 folders of classes"),
         (["--weights", "other.safetensors"], "other.safetensors"),
-        (["--input", "3,x"], "--input '3,x' is no shape"),
+        (["--input", "3,x"], "--input '3,x' is not a list of sizes"),
         (["--input", "1,12,12"], "does not run on such inputs"),
         (["--to", "tflite"], "there is no format 'tflite'"),
         (["--budget", "mac=0.5"], "unknown budget metric 'mac'"),
