@@ -18,6 +18,7 @@ from rank_search.commands.page_line import page_line
 from rank_search.commands.shape import shape_of
 from rank_search.errors import ConfigError, RankSearchError
 from rank_search.interruption import exit_code, terminable
+from rank_search.memory import reuse_freed_memory
 from rank_search.plugins import nearest
 
 if TYPE_CHECKING:
@@ -497,6 +498,7 @@ def _console() -> Console:
 
 def main() -> None:
     """Runs the command line; a known error becomes one line on standard error and exit code 2."""
+    reuse_freed_memory()
     sys.path.insert(0, "")  # plug-ins and models of the current folder, as python -m would find them
     for stream in (sys.stdout, sys.stderr):
         _write_what_it_can(stream)

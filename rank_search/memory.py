@@ -1,4 +1,4 @@
-"""Giving freed memory back to the system: glibc keeps it in a heap full of holes."""
+"""What becomes of freed memory: glibc keeps it in a heap full of holes, or gives it back at once."""
 
 from __future__ import annotations
 
@@ -25,3 +25,21 @@ def trim() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # not glibc
         return
+
+
+def reuse_freed_memory() -> None:
+    """Large tensors take the memory of those that were freed, where the C library can (glibc).
+
+    For a whole process, from its start. Otherwise each of them is mapped anew and the kernel clears its pages: a
+    quarter of the time of a ResNet-18's training steps on images of 224 x 224. :func:`trim` still gives it back.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        mallopt(option, LARGEST)
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+LARGEST = 1 << 30

@@ -130,3 +130,9 @@ def _check_kinds(nest: Nest, what: str, error: type[InvalidInputError]) -> None:
         raise error(f"{what} holds a {type(nest).__name__}: give a tensor, or a tuple or mapping of tensors")
     for value in values:
         _check_kinds(value, what, error)
+
+
+def filled(nest: Nest, count: int) -> Nest:
+    """So many samples of inputs ``[N, ...]``: the first ones, over and over where there are fewer."""
+    rows = torch.arange(count) % check_nest(nest, "the example")
+    return mapped(nest, lambda tensor: tensor[rows.to(tensor.device)])

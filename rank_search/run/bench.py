@@ -14,12 +14,14 @@ from rank_search.run.lock import only_writer
 from rank_search.run.observer import Observer, Observers
 from rank_search.run.prepare import prepare_task
 from rank_search.run.ray_start import look_for
+from rank_search.run.shared_task import forget, share
 from rank_search.run.threads import limited_threads
 from rank_search.run.tracking import make_tracking
 from rank_search.searching import AskTellSearcher, searchers
 from rank_search.searching.search import check_options, make_searcher
 from rank_search.space import Budget
 from rank_search.task import Task
+from rank_search.task.digest import changed, task_digest
 
 
 def bench(
@@ -58,11 +60,11 @@ def bench(
     with only_writer(folder.path):
         if resume:
             folder.reopen(config)
-            prepare(config, folder)
+            prepare(config, folder, in_process)
         else:
             folder.create(config, cells)
             try:
-                prepare(config, folder)
+                prepare(config, folder, in_process)
             except BaseException:
                 folder.remove()
                 raise
@@ -73,6 +75,8 @@ def bench(
             if not resume and not folder.begun:
                 folder.remove()
             raise
+        finally:
+            forget(folder)
     return folder.path
 
 
@@ -136,8 +140,12 @@ def _check_training(name: str, task: TaskConfig, arm: SearcherConfig) -> None:
         )
 
 
-def prepare(config: Config, folder: RunFolder) -> None:
+def prepare(config: Config, folder: RunFolder, in_process: bool = True) -> None:
     """Makes every task of the config ready, with the threads of a cell.
+
+    Args:
+        config, folder: of the run.
+        in_process: whether cells will run in this process: they are given the tasks.
 
     Raises:
         RankSearchError: names the task.
@@ -145,7 +153,11 @@ def prepare(config: Config, folder: RunFolder) -> None:
     for name in config.tasks:
         try:
             with limited_threads(config.run.threads):
-                _try_searchers(config, prepare_task(config, name, folder.task(name)).task)
+                prepared = prepare_task(config, name, folder.task(name))
+                before = task_digest(prepared.task)
+                _try_searchers(config, prepared.task)
+                if in_process and not changed(before, task_digest(prepared.task)):
+                    share(prepared, name, folder)
         except RankSearchError as error:
             error.args = (f"task {name!r}: {error}",)
             raise

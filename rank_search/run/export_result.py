@@ -11,9 +11,9 @@ from rank_search import __version__
 from rank_search.deploy.export import Exported, export
 from rank_search.deploy.export.checksums import sha256
 from rank_search.deploy.export.formats import make_format
-from rank_search.deploy.export.parity import Predict, samples
+from rank_search.deploy.export.parity import Predict
 from rank_search.errors import RankSearchError
-from rank_search.nests import Nest
+from rank_search.nests import Nest, filled
 from rank_search.run.config import TargetConfig
 from rank_search.run.finished import Finished, read_finished
 from rank_search.task.evaluation import validate
@@ -57,7 +57,7 @@ def export_result(
 
     return export(
         found.network,
-        samples(inputs, batch),
+        filled(inputs, batch),
         Path(folder) / to if output is None else output,
         to,
         dense=found.dense,

@@ -26,6 +26,17 @@ def shared(config: Config, cell: Cell, folder: RunFolder) -> Prepared:
     return _prepared[key]
 
 
+def share(prepared: Prepared, name: str, folder: RunFolder) -> None:
+    """Cells of this process take the task that was prepared in it, which is what they would load."""
+    _prepared[str(folder.path), folder.id, name] = prepared
+
+
+def forget(folder: RunFolder) -> None:
+    """Lets go of the tasks of a run."""
+    for key in [key for key in _prepared if key[0] == str(folder.path)]:
+        del _prepared[key]
+
+
 @contextmanager
 def left_alone(config: Config, cell: Cell, folder: RunFolder) -> Iterator[None]:
     """Runs a search on the shared task and looks whether it left all of it as it was, to the bit.

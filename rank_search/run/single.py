@@ -24,6 +24,7 @@ from rank_search.run.lock import contents, only_writer
 from rank_search.run.prepare import DENSE_WEIGHTS, LATENCIES
 from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
+from rank_search.run.shared_task import forget
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
 from rank_search.space.budget import Bound
@@ -178,6 +179,8 @@ def _run(config: Config, cells: list[Cell], output: Path, resume: bool) -> list[
         if not resume:
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
+    finally:
+        forget(folder)
     shutil.rmtree(folder.path, ignore_errors=True)
     return rows
 

@@ -17,7 +17,7 @@ from rank_search.task.data.data import Data
 from rank_search.task.evaluation import with_dense
 from rank_search.task.objectives.objective import Objective
 
-ROUNDS, LIMIT_S = 9, 10.0
+ROUNDS, LIMIT_S = 9, 4.0
 LATENCY_BATCH = 32
 
 
@@ -30,7 +30,7 @@ def timings(models: Sequence[nn.Module], inputs: Nest, rounds: int = ROUNDS) -> 
         models: networks in eval mode.
         inputs: the batch they are given, a nest of ``[N, ...]``; with one small sample the calls cost more than the
             arithmetic.
-        rounds: measured passes of each; fewer where they would take more than ten seconds.
+        rounds: measured passes of each; fewer where they would take more than four seconds.
     """
     check_nest(inputs, "the batch")
     runners = []

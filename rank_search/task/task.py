@@ -20,7 +20,7 @@ from rank_search.deploy.engines import Timing
 from rank_search.digests import digest_of
 from rank_search.errors import DataError, InvalidInputError, PlanError
 from rank_search.isolation import trusted
-from rank_search.nests import Nest, check_nest, moved
+from rank_search.nests import Nest, check_nest, filled, moved
 from rank_search.running import device_of
 from rank_search.space import DENSE, Budget, RankPlan, RankSpace, compress, plan_of
 from rank_search.space.compress import check_saveable
@@ -466,12 +466,14 @@ class Task:
     def timings(self, models: Sequence[nn.Module]) -> list[Timing]:
         """Seconds of a run of a batch of 32 in eager PyTorch, the networks timed in turn (see :func:`timings`).
 
+        Where fewer samples are held out, they fill the batch over and over.
+
         Raises:
             DataError: if the task has no data.
         """
         data = self._data()
         batch = next(iter(data.batches(data.validation.subset(LATENCY_BATCH, seed=0), LATENCY_BATCH)))
-        return timings([model.eval() for model in models], batch.inputs)
+        return timings([model.eval() for model in models], filled(batch.inputs, LATENCY_BATCH))
 
     def seconds_of_samples(self) -> float:
         """CPU seconds that the samples which a searcher ran by itself take by this task's own timing."""

@@ -46,8 +46,10 @@ def task_loss(
         return _with_layers(model, teacher, batch, recipe, objective, mixed)
     outputs = call(model, batch.inputs)
     loss = _loss(objective, outputs, batch, mixed)
-    with evaluating(teacher):
-        wanted = call(teacher, batch.inputs)
+    wanted = batch.targets
+    if not objective.by_dense:  # whose targets are the teacher's outputs
+        with evaluating(teacher):
+            wanted = call(teacher, batch.inputs)
     soft = objective.distance(outputs, wanted, recipe.temperature)
     return (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
 

@@ -12,7 +12,8 @@ from rank_search.deploy.engines.engine import Runner
 from rank_search.deploy.engines.prepared import seconds_of
 from rank_search.errors import InvalidInputError
 
-WARM_UP, ROUNDS, SLICE_S, LIMIT_S = 2, 9, 2e-3, 20.0
+WARM_UP, ROUNDS, SLICE_S, LIMIT_S = 2, 9, 2e-3, 10.0
+SLOW_S = 0.2  # a run of which needs no further one to warm up
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ def time_in_turn(
         raise InvalidInputError(f"rounds={rounds!r} is not allowed: give a whole number from 1")
     calls = []
     for runner in runners:
-        seconds_of(runner, WARM_UP)
-        calls.append(max(1, round(slice_s / max(seconds_of(runner, 1), 1e-7))))
+        seconds = seconds_of(runner, 1)
+        if seconds < SLOW_S:
+            seconds_of(runner, WARM_UP - 1)
+            seconds = seconds_of(runner, 1)
+        calls.append(max(1, round(slice_s / max(seconds, 1e-7))))
     begun = time.perf_counter()
     spent: list[list[float]] = [[] for _ in runners]
     for done in range(rounds):

@@ -32,12 +32,11 @@ from rank_search.deploy.export.parity import (
     difference,
     example_batches,
     reference,
-    samples,
     tensors_of,
 )
 from rank_search.errors import InvalidInputError
 from rank_search.files import storage_errors, write_json, write_text
-from rank_search.nests import Nest, check_nest, leaves, mapped, moved
+from rank_search.nests import Nest, check_nest, filled, leaves, mapped, moved
 from rank_search.space.compress import PLAN_FILE, plan_of
 from rank_search.space.metrics.metric import make_metrics
 from rank_search.wrappers import without_wrappers
@@ -150,7 +149,7 @@ class _Table:
             written, folding = fold_batch_norm(network, inputs)
             self.folding[name] = replace(folding, merged=merge_factors(written, inputs))
         path = place / form.file
-        traced = samples(inputs, max(TRACED, check_nest(inputs, "the example"))) if self._dynamic else inputs
+        traced = filled(inputs, max(TRACED, check_nest(inputs, "the example"))) if self._dynamic else inputs
         form.write(written, traced, path, self._dynamic)
         predict = self._predict(path, network, outputs)
         self.parity[name] = check_parity(network, predict, self._given)
@@ -200,7 +199,7 @@ def _costs(networks: Mapping[str, nn.Module], inputs: Nest, dynamic: bool) -> di
     found = {}
     for metric in make_metrics(["bytes"]):
         try:
-            cost = {name: int(metric.measure(model, samples(inputs, 1))) for name, model in networks.items()}
+            cost = {name: int(metric.measure(model, filled(inputs, 1))) for name, model in networks.items()}
         except InvalidInputError:
             if dynamic:
                 raise

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rank_search.deploy.engines.onnx_export import needed
-from rank_search.deploy.export.parity import samples
 from rank_search.errors import EngineError, InvalidInputError, told
-from rank_search.nests import Nest, check_nest, leaves, mapped
+from rank_search.nests import Nest, check_nest, filled, leaves, mapped
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 BATCH, MOST = 16, 512
@@ -73,7 +72,7 @@ def quantise(path: Path, target: Path, calibration: Nest | None) -> str:
 def _reader(base: Any, names: list[str], calibration: Nest) -> Any:
     """Batches of the calibration inputs as ONNX Runtime's quantiser asks for them."""
     count = min(check_nest(calibration, "the calibration inputs"), MOST)
-    first = samples(calibration, count)
+    first = filled(calibration, count)
 
     def batches() -> Iterator[dict[str, Any]]:
         for start in range(0, count, BATCH):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.errors import EngineError, InvalidInputError, told
-from rank_search.nests import Nest, call, check_nest, held, leaves, mapped
+from rank_search.nests import Nest, call, check_nest, filled, held, leaves, mapped
 from rank_search.running import evaluating
 
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -108,13 +108,6 @@ def tensors_of(outputs: Nest) -> list[Tensor]:
     return [tensor.detach().cpu() for tensor in held(outputs)]
 
 
-def samples(inputs: Nest, count: int) -> Nest:
-    """So many samples: the first ones, over and over where there are fewer."""
-    have = check_nest(inputs, "the example")
-    rows = torch.arange(count) % have
-    return mapped(inputs, lambda tensor: tensor[rows.to(tensor.device)])
-
-
 def varied(inputs: Nest) -> Nest:
     """The inputs, and noise of unit variance on what is a real number: an example of zeros would show little."""
     generator = torch.Generator().manual_seed(0)
@@ -136,4 +129,4 @@ def example_batches(example: Nest, calibration: Nest | None, dynamic: bool) -> l
         if shapes[0] != shapes[1]:
             raise InvalidInputError(f"calibration inputs have the shapes {shapes[1]} a sample, the example {shapes[0]}")
     sizes = dict.fromkeys((count, *OTHERS, *((TRACED,) if count == 1 else ()))) if dynamic else (count,)
-    return [varied(samples(example, n)) if calibration is None else samples(calibration, n) for n in sizes]
+    return [varied(filled(example, n)) if calibration is None else filled(calibration, n) for n in sizes]

@@ -41,7 +41,7 @@ def fit_last(last: Tensor, statistics: Statistics, ridge: float) -> Tensor:
 def fit_all(factors: Factors, statistics: Statistics, dense: Tensor, ridge: float, iterations: int) -> list[Tensor]:
     """All factors anew, from where they are: L-BFGS on ``E ||y - What x||^2 + r ||What - W||^2``.
 
-    ``r = ridge mean diag E[x x^T]``.
+    ``r = ridge mean diag E[x x^T]``. It ends where an iteration takes off less than :data:`TOLERANCE` of the error.
     The loss is a polynomial in the factors that needs no sample, only moments; it never rises.
 
     Args:
@@ -56,20 +56,22 @@ def fit_all(factors: Factors, statistics: Statistics, dense: Tensor, ridge: floa
     xx = statistics.xx + size * torch.eye(dense.shape[2], dtype=dense.dtype)
     yx = statistics.yx + size * dense
     total = statistics.yy.sum() + (size * dense.square()).sum()
+    start = weight_of(factors, groups)
+    unit = (((start @ xx - 2 * yx) * start).sum() + total).clamp_min(torch.finfo(dense.dtype).eps * total)
     found = [factor.detach().clone(memory_format=torch.contiguous_format).requires_grad_() for factor in factors]
     optimiser = torch.optim.LBFGS(
         found,
         max_iter=iterations,
         history_size=HISTORY,
         tolerance_grad=0.0,
-        tolerance_change=1e-12,
+        tolerance_change=TOLERANCE,
         line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
         optimiser.zero_grad()
         weight = weight_of(found, groups)
-        loss: Tensor = (((weight @ xx - 2 * yx) * weight).sum() + total) / total
+        loss: Tensor = (((weight @ xx - 2 * yx) * weight).sum() + total) / unit
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -79,3 +81,4 @@ def fit_all(factors: Factors, statistics: Statistics, dense: Tensor, ridge: floa
 
 
 HISTORY = 20
+TOLERANCE = 1e-4

@@ -59,6 +59,7 @@ class LayerMender(Mender):
         self._width = self._layer.group_channels[1] * self._layer.taps
         self._narrow = self._width <= WIDEST
         self._factors = factors if self._narrow else factors[-1:]  # those that are fitted
+        self._begun = False
 
     def begin(self) -> None:
         super().begin()
@@ -72,7 +73,15 @@ class LayerMender(Mender):
         rows = max(ROWS, ROWS_EACH * self._width if self._narrow else 0)
         at = picked(extents_of(self._layer, output), inputs.positions(len(output), rows))
         wanted = wide(output_rows(self._layer, output, at))
+        if not self._begun:
+            self._begun = True
+            self._look(wanted.shape[1] * wanted.shape[2] * self.calls * inputs.total / inputs.count)
         self._wanted.append((given.shape, at, wanted, inputs.held_out(len(output))))
+
+    def _look(self, rows: float) -> None:
+        """Whether so many rows, held-out ones among them, are too few to fit all factors: the last one takes fewer."""
+        if self._features is not None and rows * (HELD_OUT - 1) / HELD_OUT < self._width:
+            self._narrow, self._factors = False, self._factors[-1:]
 
     def add(self, given: Tensor) -> None:
         given = self._batched(given)

@@ -22,8 +22,6 @@ from rank_search.task.repair.steps import Step
 MEMORY_BYTES = 1 << 30
 """Of activations: as many inputs as fit run as one batch, and one pass of all of them mends all layers."""
 
-BYTES = 16  # for every number that a layer is given or puts out: float32, and what its factors hold in between
-
 NEVER = "no sample runs through it"
 
 
@@ -69,8 +67,8 @@ def refit(
 
 def batch_size(steps: Sequence[Step], inputs: int) -> int:
     """How many inputs run at once: all if their activations fit into :data:`MEMORY_BYTES`."""
-    largest = max((step.numbers for step in steps), default=1)
-    return max(1, min(inputs, MEMORY_BYTES // (BYTES * max(1, largest))))
+    largest = max((step.bytes for step in steps), default=1)
+    return max(1, min(inputs, MEMORY_BYTES // max(1, largest)))
 
 
 def passes(steps: Sequence[Step], replaced: Iterable[str], inputs: int) -> int:

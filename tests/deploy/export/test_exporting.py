@@ -16,9 +16,9 @@ from rank_search.deploy.export import exporting
 from rank_search.deploy.export.exporting import export
 from rank_search.deploy.export.formats import make_format
 from rank_search.deploy.export.int8 import quantise
-from rank_search.deploy.export.parity import difference, example_batches, samples
+from rank_search.deploy.export.parity import difference, example_batches
 from rank_search.errors import EngineError, InvalidInputError, RankSearchError, UnknownNameError
-from rank_search.nests import call
+from rank_search.nests import call, filled
 from rank_search.space import Choice, RankPlan, compress
 from rank_search.task import load_data, load_model, train
 from rank_search.task.recipe import Recipe
@@ -157,7 +157,7 @@ def test_inputs_by_name_and_several_outputs(to: str, tmp_path: Path) -> None:
     seen = []
 
     def judge(predict: Callable[[Any], Any]) -> Mapping[str, float]:
-        given = samples(example, 3)
+        given = filled(example, 3)
         with torch.no_grad():
             seen.append((predict(given), call(network, given)))
         return {"seen": 1.0}
@@ -240,4 +240,4 @@ def test_examples_of_zeros_are_not_what_outputs_are_compared_on() -> None:
     assert [len(batch["x"]) for batch in batches] == [1, 5, 2]
     assert all(float(batch["x"].std()) > 0.1 for batch in batches[1:])
     assert all(bool((batch["n"] == 1).all()) for batch in batches)
-    assert np.array_equal(samples(torch.arange(3), 5), [0, 1, 2, 0, 1])
+    assert np.array_equal(filled(torch.arange(3), 5), [0, 1, 2, 0, 1])

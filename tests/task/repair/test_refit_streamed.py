@@ -79,8 +79,8 @@ def test_no_more_passes_than_foretold_in_batches_of_the_size_foretold(
     )
     names = [name for name, part in model.named_modules() if hasattr(part, "choice")]
     steps = steps_of(dense, data[:1])
-    largest = max(step.numbers for step in steps)
-    monkeypatch.setattr(module, "MEMORY_BYTES", module.BYTES * largest * max(1, 23 // share))
+    largest = max(step.bytes for step in steps)
+    monkeypatch.setattr(module, "MEMORY_BYTES", largest * max(1, 23 // share))
     size = batch_size(steps, 23)
     assert size == max(1, 23 // share)
     sizes = [min(size, 23 - first) for first in range(0, 23, size)]
