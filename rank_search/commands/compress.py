@@ -97,7 +97,7 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
             seed=seed,
             settings=settings,
         )
-        _say_what(console, config, weights, images)
+        _say_what(console, config, weights, images, labels)
         try:
             with StepLines(console) as lines, listening(lines):
                 rows = run_several(config, None, config.searchers[0].title, budgets, seed, output, resume)
@@ -111,7 +111,9 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
     return compress
 
 
-def _say_what(console: Console, config: Config, weights: Path | None, images: Path | None) -> None:
+def _say_what(console: Console, config: Config, weights: Path | None, images: Path | None, labels: bool | None) -> None:
+    from rank_search.task.data.load_images import list_images
+
     ((_, section),) = config.tasks.items()
     data = section.data.options
     lines = []
@@ -122,6 +124,9 @@ def _say_what(console: Console, config: Config, weights: Path | None, images: Pa
     else:
         kind = "with labels" if data["labels"] else f"without labels: {section.objective} with the dense network"
         lines.append(f"images: {images}, {kind}")
+        folders = 0 if data["labels"] or labels is False else len(list_images(images).classes)
+        if folders:
+            lines.append(f"its {folders} folders are not used as classes: the network has another number of outputs")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

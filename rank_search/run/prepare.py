@@ -17,7 +17,8 @@ from rank_search import __version__
 from rank_search.deploy.engines import make_engine
 from rank_search.deploy.latency import Latency, LatencyTable, refined
 from rank_search.deploy.latency.table import shared_with
-from rank_search.errors import ConfigError, InvalidInputError
+from rank_search.digests import digest_of, digest_of_text
+from rank_search.errors import ConfigError, InvalidInputError, RunError
 from rank_search.files import read_json, read_tensors, write_json, write_tensors
 from rank_search.recorded.load import data_of, task_of_recording
 from rank_search.recorded.recording import read_recording
@@ -30,7 +31,7 @@ from rank_search.task.networks.weights import check_finite, load_weights
 from rank_search.task.training import train
 
 DENSE_WEIGHTS, DENSE_FACTS, FACTORS = "dense.safetensors", "dense.json", "factors"
-COVARIANCES, LATENCIES = "covariances.safetensors", "latency.json"
+COVARIANCES, LATENCIES, DATA_DIGEST = "covariances.safetensors", "latency.json", "data.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         return _recorded(config, section, folder)
     _check_section(config, section)
     data = load_data(section.data.name, **section.data.options)
+    _check_same_data(data, folder)
     stored = folder / DENSE_WEIGHTS
     if stored.exists():
         model = _with_weights(section, stored)
@@ -79,6 +81,23 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         }
         write_json(folder / DENSE_FACTS, facts)
     return Prepared(task, data.test, read_json(folder / DENSE_FACTS))
+
+
+def _check_same_data(data: Data, folder: Path) -> None:
+    """Looks whether a run that goes on has the data that it began with.
+
+    Raises:
+        RunError: if not.
+    """
+    texts, tensors = data.fingerprint()
+    digest = digest_of_text([texts, digest_of(tensors)])
+    if not (folder / DATA_DIGEST).exists():
+        write_json(folder / DATA_DIGEST, {"digest": digest})
+    elif read_json(folder / DATA_DIGEST).get("digest") != digest:
+        raise RunError(
+            "its data are not those that this run began with, and results of both would be mixed: put them back, or "
+            "begin anew in another folder with --output"
+        )
 
 
 def load_prepared(config: Config, name: str, folder: Path) -> Prepared:

@@ -32,6 +32,9 @@ class Recipe:
         layer_sum: with ``layers``: the paper's own sum, which has the factor 0.5 in place of ``distill_weight``.
         mixup: trains on sums of two samples, in shares drawn from Beta(mixup, mixup); 0 on the samples themselves. With
             ``distill_weight`` 1 the network learns what the dense one answers to them: see docs/results.md.
+        fix_norms: batch norms keep the running statistics that they have, so that training starts at the network that
+            the repair left; on the statistics of batches it starts elsewhere, and few samples do not lead back
+            (docs/results.md).
         temperature: of the softmax of ``logits`` (Hinton et al., 2015).
         clip: largest norm of the whole gradient.
         warmup: fraction of all steps.
@@ -47,6 +50,7 @@ class Recipe:
     distill_weight: float = 0.7
     layer_sum: bool = False
     mixup: float = 0.0
+    fix_norms: bool = False
     temperature: float = 2.0
     clip: float = 1.0
     warmup: float = 0.1
@@ -65,6 +69,8 @@ class Recipe:
                 f"finetune layer_sum={self.layer_sum!r} is not allowed with distill={self.distill}: it must be False, "
                 "or True with distill=layers"
             )
+        if not isinstance(self.fix_norms, bool):
+            raise InvalidInputError(f"finetune fix_norms={self.fix_norms!r} is not allowed: it must be True or False")
         ranges = {
             "epochs": (0, math.inf),
             "momentum": (0, 0.9999),
@@ -74,7 +80,7 @@ class Recipe:
             "warmup": (0, 1),
         }
         for item in fields(self):
-            if item.name in ("distill", "layer_sum"):
+            if item.name in ("distill", "layer_sum", "fix_norms"):
                 continue
             value = getattr(self, item.name)
             low, high = ranges.get(item.name, (None, math.inf))

@@ -21,6 +21,7 @@ from rank_search.task.layout import channels_last
 from rank_search.task.mixup import mixed
 from rank_search.task.objectives.choose import ObjectiveSpec, make_objective
 from rank_search.task.recipe import Recipe
+from rank_search.task.repair.recalibration import BatchNorm
 from rank_search.task.task_loss import task_loss
 
 
@@ -132,6 +133,10 @@ class Training:
     def _epoch(self) -> float:
         """One epoch; its mean loss."""
         self.model.train()
+        if self.recipe.fix_norms:
+            for module in self.model.modules():
+                if isinstance(module, BatchNorm) and module.running_mean is not None:
+                    module.eval()
         device = device_of(self.model)
         losses = []
         batches = self._data.train_batches(self.recipe.batch_size, self._generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 import torch
 from small_bench import SMALL
 
+from rank_search.errors import RunError
+from rank_search.run import shared_task
+from rank_search.run.bench import bench
 from rank_search.run.config import Config, load_config
 from rank_search.run.prepare import COVARIANCES, load_prepared, prepare_task, untrained_space
 from rank_search.space import RankSpace
@@ -70,3 +74,27 @@ def test_the_keys_of_the_space_reach_it(config_with: Callable[..., Config], tmp_
     assert max(map(len, eights.layers)) < max(map(len, full.layers))
     section = config_with(max_options=9).tasks["digits"]
     assert [len(options) for options in untrained_space(section).layers] == [len(o) for o in full.layers]
+
+
+def test_a_run_that_goes_on_with_other_data_says_so(small_config: Callable[..., Path], tmp_path: Path) -> None:
+    config = load_config(small_config())
+    prepare_task(config, "digits", tmp_path / "task")
+    prepare_task(config, "digits", tmp_path / "task")  # the same again
+    split = {**SMALL["tasks"]["digits"], "data": {**SMALL["tasks"]["digits"]["data"], "seed": 3}}
+    config = load_config(small_config(tasks={"digits": split}))  # as if the files themselves had changed
+    with pytest.raises(RunError, match="its data are not those that this run began with"):
+        prepare_task(config, "digits", tmp_path / "task")
+
+
+def test_cells_of_the_process_that_prepared_a_task_take_it_and_it_is_let_go(
+    small_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("loaded again")
+
+    monkeypatch.setattr(shared_task, "load_prepared", refuse)
+    folder = bench(load_config(small_config()), tmp_path / "run", in_process=True)
+    rows = [json.loads(path.read_text()) for path in folder.glob("cells/*/result.json")]
+    assert rows
+    assert {row["status"] for row in rows} == {"done"}
+    assert not shared_task._prepared

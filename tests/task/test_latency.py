@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
+from tiny_task import TinyNet, tiny_data, tiny_net
 from torch import nn
 
-from rank_search.task.latency import timings
+from rank_search.space import Budget, RankSpace
+from rank_search.task import Task
+from rank_search.task.latency import LATENCY_BATCH, timings
 
 
 class Counted(nn.Module):
@@ -42,3 +47,19 @@ def test_a_network_of_integers_is_timed() -> None:
     model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 2))
     (found,) = timings([model], torch.tensor([[1, 2], [3, 4]]))
     assert found.least > 0
+
+
+def test_a_batch_of_32_is_timed_however_few_samples_are_held_out() -> None:
+    """Reports divide its time by 32."""
+    seen = []
+
+    class Seeing(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(len(images))
+            return super().forward(images)
+
+    data = tiny_data()
+    few = dataclasses.replace(data, validation=data.validation.subset(5, seed=0))
+    space = RankSpace.from_model(tiny_net(), few.example(), ["tucker2"])
+    Task(tiny_net(), space, Budget(macs=0.9), few).timings([Seeing()])
+    assert {*seen} == {LATENCY_BATCH}

@@ -360,3 +360,33 @@ def test_a_short_fine_tune_brings_back_the_accuracy_of_a_compressed_digits_net()
     assert full > 0.9
     assert before < 0.8
     assert after > before + 0.1
+
+
+def test_fixed_norms_train_from_the_network_as_it_is_in_eval_mode() -> None:
+    """A step of plain SGD against the gradient of the loss in eval mode; the statistics stay."""
+    data, net = tiny_data(), tiny_net()
+    reference = copy.deepcopy(net).eval()
+    images, labels = data.normalise(data.train.images), data.train.labels
+    recipe = dataclasses.replace(ONE_STEP, batch_size=len(data.train), weight_decay=0.0, fix_norms=True)
+    flat = dataclasses.replace(data, crop=0, flip=False)
+    loss = F.cross_entropy(reference(images), labels)
+    loss.backward()
+    trained = train(copy.deepcopy(net), flat, recipe)
+    for name, parameter in reference.named_parameters():
+        assert parameter.grad is not None
+        wanted = parameter.detach() - 0.1 * parameter.grad
+        assert torch.allclose(trained.get_parameter(name), wanted, atol=1e-5), name
+    for name, buffer in net.named_buffers():
+        assert torch.equal(trained.get_buffer(name), buffer), name
+    assert not trained.training
+
+
+def test_norms_that_are_not_fixed_see_the_batches() -> None:
+    net = tiny_net()
+    trained = train(copy.deepcopy(net), tiny_data(), ONE_STEP)
+    assert not torch.equal(trained.norm1.running_mean, net.norm1.running_mean)
+
+
+def test_fix_norms_is_a_yes_or_a_no() -> None:
+    with pytest.raises(InvalidInputError, match=r"fix_norms='some' is not allowed: it must be True or False"):
+        Recipe(fix_norms="some")  # type: ignore[arg-type]

@@ -79,11 +79,16 @@ def compression_config(
             f"{model} is in {str(kind).removeprefix('torch.')}, and images become float32: use "
             "rank_search.compress_model with inputs of that type"
         )
+    has_data = images is not None
+    trained = recipe(epochs if has_data else 0)
+    if trained.epochs and not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InvalidInputError(
+            f"every parameter of {model} is frozen (requires_grad=False), so nothing can be fine-tuned: let it give "
+            "them thawed, or use --epochs 0"
+        )
     example = torch.zeros(1, *wanted)
     outputs = outputs_of(network, example)
     data, objective = _data(images, wanted, resize, labels, most_images, network, outputs)
-    has_data = images is not None
-    trained = recipe(epochs if has_data else 0)
     section = {
         "model": {
             "name": model,

@@ -65,8 +65,8 @@ def objective_without_labels(outputs: Tensor, is_judged: bool = True) -> str:
 
 
 def recipe(epochs: int | None, **changes: Any) -> Recipe:
-    """The fine-tune: the dense network answers, labels are not asked for."""
-    settings: dict[str, Any] = {"epochs": 5, "lr": 0.005, "distill_weight": 1.0, "temperature": 4.0}
+    """The fine-tune: the dense network answers, labels are not asked for, norms stay as the refit left them."""
+    settings: dict[str, Any] = {"epochs": 5, "lr": 0.005, "distill_weight": 1.0, "temperature": 4.0, "fix_norms": True}
     return Recipe(**{**settings, **({} if epochs is None else {"epochs": epochs}), **changes})
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import DataLoader
 
+from rank_search.copying import copy_network
 from rank_search.deploy.engines import EngineSpec
 from rank_search.deploy.latency import Latency, refined
 from rank_search.errors import BudgetError, InvalidInputError
 from rank_search.files import write_text
-from rank_search.nests import Nest, check_nest, mapped
+from rank_search.nests import Nest
 from rank_search.records.schema import PLAN_FILE
 from rank_search.run.compression.defaults import (
     REPAIR_INPUTS,
@@ -24,17 +26,15 @@ from rank_search.run.compression.defaults import (
     outputs_of,
     recipe,
 )
+from rank_search.run.compression.given_data import given_data
 from rank_search.run.finalists import Finalist
 from rank_search.run.single import parse_budget
 from rank_search.run.stages import worth_of_stages
 from rank_search.running import evaluating
 from rank_search.searching import search
 from rank_search.space import Budget, RankPlan, RankSpace, save
-from rank_search.task import Data, Recipe, Task, TensorData
-from rank_search.task.data.sampling import random_order
+from rank_search.task import Data, Recipe, Task
 from rank_search.task.objectives.choose import ObjectiveSpec
-
-VALIDATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Compressed:
 
 def compress_model(
     model: nn.Module,
-    data: Data | Nest | tuple[Nest, Nest] | None = None,
+    data: Data | DataLoader[Any] | Nest | tuple[Nest, Nest] | None = None,
     budget: Budget | str | Mapping[str, Any] = "macs=0.5",
     *,
     example: Nest = None,
@@ -96,8 +96,9 @@ def compress_model(
 
     Args:
         model: trained; left as it was.
-        data: inputs ``[N, ...]`` as the network takes them, of which a fifth is held out; a pair
-            ``(inputs, class numbers)``; a :class:`Data`; or None: the cut by the weights alone.
+        data: inputs ``[N, ...]`` as the network takes them, tensors or NumPy arrays, of which a fifth is held out; a
+            pair ``(inputs, class numbers)``; a ``DataLoader`` of either, read once and held in memory; a
+            :class:`Data`; or None: the cut by the weights alone.
         budget: such as ``"macs=0.3"``, ``"latency_ms=0.5"`` or a :class:`Budget`.
         example: one input, where there is no data.
         objective: what is good. Unless told: accuracy with class numbers, else how often the network names the dense
@@ -119,7 +120,13 @@ def compress_model(
     for name, given_names in (("forms", forms), ("exclude", exclude)):
         if isinstance(given_names, str):
             raise InvalidInputError(f"{name}={given_names!r} is a text: give a list, [{given_names!r}]")
-    found = _data(data, seed, objective is not None)
+    found = given_data(data, seed, objective is not None)
+    if found is None and finetune is not None and finetune.epochs:
+        raise InvalidInputError(
+            f"finetune has {finetune.epochs} epochs, and there is no data to train on: give data, or leave it out"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        model = copy_network(model).requires_grad_()  # frozen to be run; what it becomes is trained
     if found is None and example is None:
         raise InvalidInputError("give data, or at least example=: one input as the network takes it, [1, ...]")
     given = example if found is None else found.example()
@@ -174,32 +181,3 @@ def _has_classes(data: Data | None) -> bool:
     if data is None or not getattr(data, "labelled", True):
         return False
     return is_classes(getattr(data.train, "targets", getattr(data.train, "labels", None)))
-
-
-def _data(given: Data | Nest | tuple[Nest, Nest] | None, seed: int, judged: bool) -> Data | None:
-    """Inputs, a fifth of them held out.
-
-    Args:
-        given: a pair is inputs and targets if the second is class numbers, or if it is ``judged`` by an objective.
-        seed: of the choice.
-        judged: whether an objective was named.
-    """
-    if given is None or isinstance(given, Data):
-        return given
-    labelled = isinstance(given, tuple) and len(given) == 2 and (judged or is_classes(given[1]))
-    inputs, targets = given if labelled else (given, None)
-    count = check_nest(inputs, "data")
-    if targets is not None and check_nest(targets, "targets") != count:
-        raise InvalidInputError(f"data has {count} inputs and {check_nest(targets, 'targets')} targets: one for each")
-    held_out = round(VALIDATION * count)
-    if held_out < 1 or count - held_out < 2:
-        raise InvalidInputError(f"data has {count} inputs; give at least 3, of which a fifth is held out")
-    order = random_order(count, seed)
-
-    def at(places: Any) -> tuple[Nest, Nest]:
-        def take(tensor: Tensor) -> Tensor:
-            return tensor.detach()[sorted(places.tolist())]
-
-        return mapped(inputs, take), None if targets is None else mapped(targets, take)
-
-    return TensorData(at(order[held_out:]), at(order[:held_out]))

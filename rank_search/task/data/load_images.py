@@ -14,6 +14,8 @@ from rank_search.task.data.sampling import balanced_order, random_order, stratif
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
+SETS = ("train", "training", "val", "valid", "validation", "test", "testing")
+
 
 def load_images(
     root: Path,
@@ -80,6 +82,12 @@ def list_images(root: Path | str, labels: bool | None = None) -> Listed:
     classes = {name: paths for name, paths in below.items() if paths}
     if not flat and not classes:
         raise DataError(f"{root} holds no image; images end in {', '.join(SUFFIXES)}")
+    sets = [name for name in classes if name.lower() in SETS]
+    if labels is not False and len(sets) > 1 and len(sets) == len(classes):
+        raise DataError(
+            f"the folders of {root} are the sets of a data set, {', '.join(sets)}, and no classes: give one of them, "
+            f"such as {root / sets[0]}, or labels=False for all their images"
+        )
     if labels is None:
         labels = len(classes) > 1 and len(classes) == len(below) and not flat
     if not labels:

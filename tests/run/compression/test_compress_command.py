@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import rank_search as rs
@@ -101,6 +103,7 @@ def test_folders_are_classes_where_the_network_has_as_many_outputs(place: Path) 
     )  # fmt: skip
     assert ignored.returncode == 0, ignored.stderr
     assert "validation agreement" in ignored.stdout
+    assert "are not used as classes" not in ignored.stdout  # it was asked for
     assert "has random weights" in ignored.stdout
 
 
@@ -123,6 +126,8 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
         (["--images", "few"], "few holds 2 images; give at least 3"),
         (["--images", "own.safetensors"], "own.safetensors is no folder"),
         (["--images", "two", "--labels"], "two has 2 folders of classes"),
+        (["--images", "parts"], "are the sets of a data set, train, val, and no classes: give one of them"),
+        (["--model", "frozen:network", "--images", "flat"], "every parameter of frozen:network is frozen"),
         (["--weights", "other.safetensors"], "other.safetensors"),
         (["--input", "3,x"], "--input '3,x' is not a list of sizes"),
         (["--input", "1,12,12"], "does not run on such inputs"),
@@ -142,6 +147,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(place: Path, words: list[str],
         (place / f"two/{number}").mkdir(parents=True)
         for file in (f"two/{number}/{number}.png", f"two/{number}/again.png", f"few/{number}.png"):
             (place / file).write_bytes((place / "flat" / f"{number}.png").read_bytes())
+    for name in ("train", "val"):
+        (place / "parts" / name).mkdir(parents=True)
+        (place / "parts" / name / "0.png").write_bytes((place / "flat" / "0.png").read_bytes())
+    (place / "frozen.py").write_text(OWN.replace("return nn", "made = nn") + "    return made.requires_grad_(False)\n")
     save_file({"weight": torch.zeros(2)}, place / "other.safetensors")
     done = run(place, *words)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -231,6 +240,47 @@ def test_from_python_what_a_caller_may_be_in_the_middle_of(
     ):
         with pytest.raises(rs.RankSearchError, match=said):
             rs.compress_model(**{"model": model, "data": inputs, "budget": "macs=0.5", **wrong})
+
+
+def test_arrays_and_loaders_are_data_too(trained: tuple[nn.Module, torch.Tensor, torch.Tensor]) -> None:
+    model, inputs, labels = trained
+    nothing = rs.Recipe(epochs=0)
+    wanted = rs.compress_model(model, (inputs, labels), "macs=0.5", finetune=nothing)
+    pairs: DataLoader[Any] = DataLoader(TensorDataset(inputs, labels), batch_size=16)
+    for given in ((inputs.numpy(), labels.numpy()), pairs):
+        found = rs.compress_model(model, given, "macs=0.5", finetune=nothing)
+        assert found.measure == "accuracy"
+        assert found.stages == wanted.stages
+    alone: DataLoader[Any] = DataLoader(inputs, batch_size=16)  # type: ignore[arg-type]
+    assert rs.compress_model(model, alone, "macs=0.5", finetune=nothing).measure == "agreement"
+    for wrong, said in (
+        (DataLoader([], batch_size=2), "the DataLoader has no batch"),
+        (np.array(["a", "b"]), "data holds an array of <U1: give one of numbers"),
+        ("images", "data holds a str: give a tensor"),
+        (DataLoader([torch.zeros(3, 12, 12), torch.zeros(3, 9, 9)], batch_size=1), "cannot be joined"),
+    ):
+        with pytest.raises(rs.InvalidInputError, match=said):
+            rs.compress_model(model, wrong, "macs=0.5")  # type: ignore[arg-type]
+
+
+def test_a_network_that_was_frozen_to_be_run_is_trained_all_the_same(
+    trained: tuple[nn.Module, torch.Tensor, torch.Tensor],
+) -> None:
+    model, inputs, _ = trained
+    recipe = rs.Recipe(epochs=1, distill_weight=1.0)
+    wanted = rs.compress_model(model, inputs, "macs=0.5", finetune=recipe)
+    model.requires_grad_(False)
+    found = rs.compress_model(model, inputs, "macs=0.5", finetune=recipe)
+    assert found.stages == wanted.stages
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_epochs_without_data_are_no_wish_that_can_be_met(
+    trained: tuple[nn.Module, torch.Tensor, torch.Tensor],
+) -> None:
+    model, inputs, _ = trained
+    with pytest.raises(rs.InvalidInputError, match="finetune has 5 epochs, and there is no data to train on"):
+        rs.compress_model(model, None, "macs=0.5", example=inputs[:1], finetune=rs.Recipe())
 
 
 def test_one_number_a_sample_needs_targets() -> None:
