@@ -7,8 +7,8 @@ LOWEST := .venv-lowest
 
 quickstart: $(VENV)/.installed
 	$(BIN)/rank-search search configs/quickstart.yaml --budget macs=0.07 --output runs/quickstart-network
-	$(BIN)/rank-search bench configs/quickstart.yaml
 	$(BIN)/rank-search bench rankbench_short
+	$(BIN)/rank-search bench configs/quickstart.yaml
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

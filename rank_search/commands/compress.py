@@ -59,7 +59,9 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
             str | None, typer.Option(help="Where it will run, such as onnxruntime: ranks are chosen for it.")
         ] = None,
         batch: Annotated[int, typer.Option(help="Inputs of one run there.", min=1)] = 1,
-        epochs: Annotated[int | None, typer.Option(help="Of the fine-tune; 5 unless told, 0 for none.", min=0)] = None,
+        epochs: Annotated[
+            int | None, typer.Option(help="Of the fine-tune; 5, or none on fewer than 1000 images.", min=0)
+        ] = None,
         to: Annotated[
             str, typer.Option(metavar="FORMAT", help="Exported to onnx, pt2, torchscript or safetensors; or none.")
         ] = "safetensors",
@@ -97,7 +99,7 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
             seed=seed,
             settings=settings,
         )
-        _say_what(console, config, weights, images, labels)
+        _say_what(console, config, weights, images, labels, epochs)
         try:
             with StepLines(console) as lines, listening(lines):
                 rows = run_several(config, None, config.searchers[0].title, budgets, seed, output, resume)
@@ -111,7 +113,14 @@ def compress_command(console_of: Callable[[], Console], interrupted: Callable[[C
     return compress
 
 
-def _say_what(console: Console, config: Config, weights: Path | None, images: Path | None, labels: bool | None) -> None:
+def _say_what(
+    console: Console,
+    config: Config,
+    weights: Path | None,
+    images: Path | None,
+    labels: bool | None,
+    epochs: int | None,
+) -> None:
     from rank_search.task.data.load_images import list_images
 
     ((_, section),) = config.tasks.items()
@@ -127,6 +136,8 @@ def _say_what(console: Console, config: Config, weights: Path | None, images: Pa
         folders = 0 if data["labels"] or labels is False else len(list_images(images).classes)
         if folders:
             lines.append(f"its {folders} folders are not used as classes: the network has another number of outputs")
+        if epochs is None and not section.finetune.epochs:
+            lines.append("few images: no fine-tune, the refit alone is better on so few (--epochs 5 for one)")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -136,7 +147,7 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
     from rank_search.records.schema import shown
     from rank_search.report import report_of
     from rank_search.report.render.curve_table import curve_table
-    from rank_search.report.render.gain_line import gain_line
+    from rank_search.report.render.gain_line import gain_line, no_faster
     from rank_search.report.render.stage_lines import left_lines, stages_line
     from rank_search.report.render.terminal_table import print_table
 
@@ -154,6 +165,8 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
         measure, unit = row["measure"], row["unit"]
         if len(rows) == 1:
             say(gain_line(row))
+            if hint := no_faster(row):
+                say(hint)
         if has_data:
             dense = shown(row[f"dense_val_{measure}"], unit)
             say(f"{row['budget']}: validation {measure}: dense {dense}, {stages_line(place, row)}")
@@ -162,6 +175,8 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
         if row["remarks"]:
             say(f"remarks: {row['remarks']}")
     model = next(iter(config.tasks.values())).model
+    if model.weights is None:
+        say("the weights are random: what is said of accuracy and agreement says nothing of a trained network")
     options = "".join(f", {key}={value!r}" for key, value in model.options.items())
     folder = output if len(rows) == 1 else output / "cells" / done[-1]["cell"]
     if len(rows) > 1 and has_data:

@@ -29,7 +29,7 @@ from rank_search.report.measure import Measure
 from rank_search.report.pairs import block_values, blocks_of, pairs_of_task, pairs_over_blocks, ranking_of
 from rank_search.report.runs import RUN, read_runs
 from rank_search.report.stems import stem_of, told_apart
-from rank_search.report.summary import run_summary, task_summary
+from rank_search.report.summary import gist, run_summary, task_summary
 from rank_search.report.tables.charged import charged_table
 from rank_search.report.tables.comparison import comparison
 from rank_search.report.tables.hypervolumes import hypervolumes_table
@@ -61,12 +61,14 @@ class Section:
         tables: the leaderboard first.
         figures: all of them.
         summary: sentences.
+        gist: the one for a reader who reads no more.
     """
 
     task: str
     tables: tuple[Table, ...]
     figures: tuple[NamedFigure, ...]
     summary: tuple[str, ...] = ()
+    gist: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _section(task: str, board: Table, rows: pd.DataFrame, cells: pd.DataFrame) -
     if (volumes := hypervolumes_table(task, cells)) is not None:
         tables.append(volumes)
     figures = tuple(_figures(task, rows, cells.loc[cells["status"] == "done"]))
-    return Section(task, tuple(tables), figures, task_summary(task, rows, cells, pairs))
+    return Section(task, tuple(tables), figures, task_summary(task, rows, cells, pairs), gist(rows, cells))
 
 
 def _has_pairs(section: Section) -> bool:

@@ -40,6 +40,30 @@ def task_summary(task: str, board: pd.DataFrame, cells: pd.DataFrame, pairs: Seq
     return tuple(found)
 
 
+def gist(board: pd.DataFrame, cells: pd.DataFrame) -> str:
+    """What the tightest budget of a task leaves, for a reader who reads no more; empty if nothing has finished.
+
+    Args:
+        board: the task's rows of the leaderboard.
+        cells: its rows of results.
+    """
+    measure = Measure.of(board)
+    name = "test" if reported_column(cells, measure).startswith("test_") else "validation"
+    dense = board.loc[board["budget"] == ""].iloc[0]
+    rows = board.loc[(board["budget"] != "") & board[name].notna()]
+    if rows.empty:
+        return ""
+    best = rows.loc[rows["budget"] == rows.iloc[-1]["budget"]].iloc[0]
+    unit = f" {measure.unit}" if measure.unit else ""
+    parts = [f"{100 * best['kept_macs']:.1f} % of the MACs"]
+    if not math.isnan(best["latency_share"]):
+        parts.append(f"{100 * best['latency_share']:.0f} % of the time")
+    worth = f"{name} {measure.name} of {measure.text(best[name])}{unit}"
+    if not math.isnan(dense[name]):
+        worth += f" (dense {measure.text(dense[name])}{unit})"
+    return f"With {' and '.join(parts)}, {best['searcher']} has a {worth}."
+
+
 def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, ...]:
     """Sentences on all tasks and budgets together; none where fewer than three searchers or two blocks were ranked.
 
@@ -52,7 +76,10 @@ def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, 
     first = next(iter(ranking.ranks))
     said = f"Over {ranking.blocks} tasks x budgets, Friedman's {p_words(ranking.p)}"
     if ranking.p > LEVEL:
-        words = f"{said}: the mean ranks of {len(ranking.ranks)} searchers are not told apart at 5 %."
+        words = (
+            f"No searcher is shown to be better than the others: over {ranking.blocks} tasks x budgets the mean "
+            f"ranks of {len(ranking.ranks)} searchers are not told apart at 5 % (Friedman's {p_words(ranking.p)})."
+        )
     else:
         alike = [name for name in ranking.not_worse if name != first]
         told = f"not told from it: {', '.join(alike)}" if alike else "it is told from all others"
@@ -123,6 +150,8 @@ def _second(pair: Pair, measure: Measure) -> str:
     unit = "points" if measure.in_percent else measure.unit or measure.name
     if found.n < 2:
         return f"{pair.first} and {pair.second}, the next, share {found.n or 'no'} seed: no interval can be given."
+    if found.ties == found.n:
+        return f"{pair.second}, the next, is as good in each of the {found.n} common seeds."
     low, high = found.mean - found.half_width, found.mean + found.half_width
     return (
         f"{pair.first} less {pair.second}, the next: {signed(found.mean, measure)} {unit} over {found.n} common seeds, "

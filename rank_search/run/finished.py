@@ -82,4 +82,7 @@ def _no_result(folder: Path) -> str:
     cells = sorted(path.name for path in (folder / "cells").glob("*") if (path / WEIGHTS_FILE).is_file())
     if cells:
         return f"{folder} is a run of {len(cells)} networks: give one of its cells, e.g. {folder / 'cells' / cells[0]}"
-    return f"{folder} is no result of a search ({RESULT_FILE} is missing): give a folder of rank-search search --output"
+    return (
+        f"{folder} is no result of a search ({RESULT_FILE} is missing): give a folder of rank-search search --output; "
+        "what rank_search.save has left is exported by rank_search.export"
+    )

@@ -66,6 +66,7 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         model = dense_model(section, data, config.run.device)
         write_tensors(stored, model.state_dict())
     model.to(config.run.device)
+    _check_reachable(config, section, model, data)
     measure_latencies(config, section, model, data, folder)
     task = _task(config, section, model, data, folder)
     for bounds in config.budgets:
@@ -81,6 +82,19 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         }
         write_json(folder / DENSE_FACTS, facts)
     return Prepared(task, data.test, read_json(folder / DENSE_FACTS))
+
+
+def _check_reachable(config: Config, section: TaskConfig, model: nn.Module, data: Data) -> None:
+    """Looks whether budgets can be met before every layer is decomposed; times are not known yet.
+
+    Raises:
+        InfeasibleBudgetError: names the first that cannot.
+    """
+    bounds = [{name: bound for name, bound in one.items() if name != LATENCY} for one in config.budgets]
+    if section.space.prune and any(bounds):
+        space = bare_space(section, model, data)
+        for one in filter(None, bounds):
+            space.require_reachable(Budget(**one))
 
 
 def _check_same_data(data: Data, folder: Path) -> None:

@@ -83,7 +83,7 @@ class LiveProgress(Observer):
 
     def _left(self) -> str:
         done = self._done - self._done_before
-        if done == 0 or self._done >= self._total:
+        if done < max(2, self._total // 10) or self._done >= self._total:  # the first ones wait for processes to start
             return ""
         seconds = (time.monotonic() - self._started) / done * (self._total - self._done)
         return f", about {int(seconds // 60)}:{int(seconds % 60):02d} left"

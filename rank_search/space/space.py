@@ -278,15 +278,23 @@ class RankSpace:
         Raises:
             InfeasibleBudgetError: if none does; says the smallest reachable cost.
         """
+        self.require_reachable(budget)
+        self.minimise([np.zeros(len(options)) for options in self.layers], budget)
+
+    def require_reachable(self, budget: Budget) -> None:
+        """Checks that some plan meets each bound of the budget, taken alone; nothing is decomposed for it.
+
+        Raises:
+            InfeasibleBudgetError: if none does; says the smallest reachable cost.
+        """
         least = self.smallest_cost
         for metric, limit in budget.limits(self.dense_cost).items():
             if least[metric] > limit:
+                share = math.ceil(least[metric] / self.dense_cost[metric] * 1e4) / 1e4
                 raise InfeasibleBudgetError(
                     f"no plan of this space meets the budget {budget}: the smallest reachable is {least[metric]} "
-                    f"{metric}, {math.ceil(least[metric] / self.dense_cost[metric] * 1e4) / 1e4} of the dense network"
-                    + self._why_not_less()
+                    f"{metric}, {share} of the dense network{self._why_not_less()}; give at least {metric}={share}"
                 )
-        self.minimise([np.zeros(len(options)) for options in self.layers], budget)
 
     def _why_not_less(self) -> str:
         """The layers that stay dense, for messages."""

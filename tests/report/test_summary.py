@@ -6,6 +6,7 @@ from run_folder import Write, done, done_regression, failed
 from seeded_runs import rows_of, write_evaluated
 
 from rank_search.report import report_of
+from rank_search.report.render.html.headline import headline
 
 
 def summary(write_run: Write, rows: list) -> tuple[str, ...]:
@@ -55,6 +56,26 @@ def test_where_lower_is_better_no_share_of_the_dense_network_is_given(write_run:
     said = summary(write_run, [done_regression("p", "macs=0.5", n, s, 2.0 + s) for n in "ab" for s in (0, 1)])
     assert "a test rmse of 2.500 after" in said[0]
     assert said[0].endswith("75 % of the measured time; the dense network has 1.500.")
+
+
+def test_the_gist_of_a_task_is_what_its_tightest_budget_leaves(write_run: Write) -> None:
+    rows = [
+        done("t", budget, name, seed, place, kept_macs=kept)
+        for budget, kept, off in (("macs=0.5", 0.5, 0.0), ("macs=0.3", 0.3, 0.1))
+        for name, place in (("a", 0.9 - off), ("b", 0.8 - off))
+        for seed in (0, 1)
+    ]
+    report = report_of(write_run(rows))
+    assert report.sections[0].gist == (
+        "With 30.0 % of the MACs and 75 % of the time, a has a test accuracy of 80.0 % (dense 96.0 %)."
+    )
+    assert headline(report).first == report.sections[0].gist
+    assert headline(report).others == report.summary
+
+
+def test_equal_seeds_need_no_interval(write_run: Write) -> None:
+    said = summary(write_run, [done("t", "macs=0.5", n, s, 0.9) for n in "ab" for s in (0, 1)])
+    assert said[1] == "b, the next, is as good in each of the 2 common seeds."
 
 
 def test_over_blocks_a_test_that_does_not_reject_names_no_first(write_run: Write) -> None:

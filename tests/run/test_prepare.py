@@ -11,11 +11,11 @@ import pytest
 import torch
 from small_bench import SMALL
 
-from rank_search.errors import RunError
+from rank_search.errors import InfeasibleBudgetError, RunError
 from rank_search.run import shared_task
 from rank_search.run.bench import bench
 from rank_search.run.config import Config, load_config
-from rank_search.run.prepare import COVARIANCES, load_prepared, prepare_task, untrained_space
+from rank_search.run.prepare import COVARIANCES, FACTORS, load_prepared, prepare_task, untrained_space
 from rank_search.space import RankSpace
 from rank_search.task.data.load_data import load_data
 
@@ -84,6 +84,17 @@ def test_a_run_that_goes_on_with_other_data_says_so(small_config: Callable[..., 
     config = load_config(small_config(tasks={"digits": split}))  # as if the files themselves had changed
     with pytest.raises(RunError, match="its data are not those that this run began with"):
         prepare_task(config, "digits", tmp_path / "task")
+
+
+def test_a_budget_that_cannot_be_met_is_refused_before_anything_is_decomposed(
+    small_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = load_config(small_config(budgets=[{"macs": 0.5}, {"macs": 0.0001}]))
+    with pytest.raises(
+        InfeasibleBudgetError, match=r"no plan of this space meets the budget macs=0\.0001.*give at least macs=0\.\d+$"
+    ):
+        prepare_task(config, "digits", tmp_path / "task")
+    assert not (tmp_path / "task" / FACTORS).exists()
 
 
 def test_cells_of_the_process_that_prepared_a_task_take_it_and_it_is_let_go(

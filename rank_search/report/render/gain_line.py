@@ -18,3 +18,13 @@ def gain_line(row: Mapping[str, Any]) -> str:
         f"{1 / row['kept_macs']:.1f} x fewer MACs, {1 / row['kept_params']:.1f} x fewer parameters, {faster} "
         f"({row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms)"
     )
+
+
+def no_faster(row: Mapping[str, Any]) -> str | None:
+    """What to do about a network that takes as long as the dense one; None if it does not."""
+    if row["latency_ms"] < NO_FASTER * row["dense_latency_ms"]:
+        return None
+    return "it is not faster here: --engine chooses ranks that are fast there, --budget latency_ms=0.5 bounds the time"
+
+
+NO_FASTER = 0.95

@@ -14,6 +14,7 @@ from torch import nn
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.run.compression.defaults import (
     REPAIR_INPUTS,
+    VALIDATION,
     forms_for,
     objective_without_labels,
     outputs_of,
@@ -80,7 +81,9 @@ def compression_config(
             "rank_search.compress_model with inputs of that type"
         )
     has_data = images is not None
-    trained = recipe(epochs if has_data else 0)
+    count = 0 if images is None else len(list_images(images, labels).paths)
+    count = count if most_images is None else min(count, most_images)
+    trained = recipe(epochs if has_data else 0, count - round(VALIDATION * count))
     if trained.epochs and not any(parameter.requires_grad for parameter in network.parameters()):
         raise InvalidInputError(
             f"every parameter of {model} is frozen (requires_grad=False), so nothing can be fine-tuned: let it give "

@@ -20,6 +20,10 @@ from rank_search.task.objectives.objective import predictions
 FORMS = ("tucker2", "svd_spatial", "svd_grouped", "svd")
 """All that are decomposed in seconds: ``cp`` takes minutes for a ResNet-18."""
 REPAIR_INPUTS = 512
+VALIDATION = 0.2  # of the images is held out
+
+FEW = 800
+"""Training images below which the refit alone is as good as a fine-tune after it, or better (docs/results.md)."""
 
 
 def forms_for(model: nn.Module, example: Nest, exclude: Iterable[str] = ()) -> list[str]:
@@ -64,9 +68,21 @@ def objective_without_labels(outputs: Tensor, is_judged: bool = True) -> str:
     return "agreement" if outputs.ndim == 2 and outputs.shape[1] > 1 and outputs.is_floating_point() else "embedding"
 
 
-def recipe(epochs: int | None, **changes: Any) -> Recipe:
-    """The fine-tune: the dense network answers, labels are not asked for, norms stay as the refit left them."""
-    settings: dict[str, Any] = {"epochs": 5, "lr": 0.005, "distill_weight": 1.0, "temperature": 4.0, "fix_norms": True}
+def recipe(epochs: int | None, images: int, **changes: Any) -> Recipe:
+    """The fine-tune: the dense network answers, labels are not asked for, norms stay as the refit left them.
+
+    Args:
+        epochs: None: 5, but none on fewer than :data:`FEW` images.
+        images: to train on.
+        changes: of other keys.
+    """
+    settings: dict[str, Any] = {
+        "epochs": 5 if images >= FEW else 0,
+        "lr": 0.005,
+        "distill_weight": 1.0,
+        "temperature": 4.0,
+        "fix_norms": True,
+    }
     return Recipe(**{**settings, **({} if epochs is None else {"epochs": epochs}), **changes})
 
 

@@ -11,11 +11,9 @@ from torch.utils.data import DataLoader
 
 from rank_search.errors import DataError, InvalidInputError
 from rank_search.nests import Nest, check_nest, leaves, mapped
-from rank_search.run.compression.defaults import is_classes
+from rank_search.run.compression.defaults import VALIDATION, is_classes
 from rank_search.task import Data, TensorData
 from rank_search.task.data.sampling import random_order
-
-VALIDATION = 0.2
 
 
 def given_data(given: Any, seed: int, judged: bool) -> Data | None:

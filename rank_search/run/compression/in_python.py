@@ -107,7 +107,8 @@ def compress_model(
         exclude: patterns of names of layers that stay.
         engine: where it will run: ranks are chosen for it, and ``latency_ms`` is its time.
         batch: inputs of one run there.
-        finetune: five epochs of distillation unless told; ``Recipe(epochs=0)`` for none.
+        finetune: unless told five epochs of distillation, none on fewer than 800 training inputs, where the refit alone
+            is better; ``Recipe(epochs=0)`` for none.
         searcher: who chooses.
         seed: of the held-out inputs, the search and the fine-tune.
 
@@ -130,7 +131,14 @@ def compress_model(
     if found is None and example is None:
         raise InvalidInputError("give data, or at least example=: one input as the network takes it, [1, ...]")
     given = example if found is None else found.example()
-    outputs = outputs_of(model, given)
+    try:
+        outputs = outputs_of(model, given)
+    except InvalidInputError as error:
+        if isinstance(data, tuple | list) and len(data) == 2 and objective is None:
+            error.args = (
+                f"{error}; of a pair, the second is class numbers if it is int64 [N], else name an objective",
+            )
+        raise
     if objective is None:
         objective = "classification" if _has_classes(found) else objective_without_labels(outputs, found is not None)
     timed = engine is not None or "latency_ms" in bound.metrics
@@ -139,7 +147,7 @@ def compress_model(
     space = RankSpace.from_model(model, given, offered, exclude=list(exclude), metrics=metrics, align=timed)
     if timed:
         space = refined(space, model, [bound])
-    settings = recipe(None) if finetune is None else finetune
+    settings = recipe(None, 0 if found is None else len(found.train)) if finetune is None else finetune
     repair = "none" if found is None else "refit"
     task = Task(model, space, bound, found, settings, seed, None, REPAIR_INPUTS, objective, repair, REPAIR_INPUTS)
     with torch.inference_mode(False), torch.enable_grad():

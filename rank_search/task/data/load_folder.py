@@ -155,7 +155,8 @@ def decode(listed: Listed, size: int, resize: int, fewer: str = "train_per_class
             with Image.open(listed.paths[index]) as file:
                 image = transforms.center_crop(transforms.resize(_eight_bits(file).convert("RGB"), resize), size)
         except Exception as error:  # whatever a decoder may raise on a damaged file
-            raise DataError(f"cannot read the image {listed.paths[index]}: {error}") from None
+            said = str(error).replace(repr(listed.paths[index]), "it")
+            raise DataError(f"cannot read the image {listed.paths[index]}: {said}; mend it or take it away") from None
         images[index] = np.asarray(image).transpose(2, 0, 1)
 
     with ThreadPoolExecutor() as pool:

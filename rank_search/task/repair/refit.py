@@ -19,8 +19,11 @@ from rank_search.task.repair.norm_mender import NormMender
 from rank_search.task.repair.recalibration import norm_pairs
 from rank_search.task.repair.steps import Step
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 2 << 30
 """Of activations: as many inputs as fit run as one batch, and one pass of all of them mends all layers."""
+
+BYTES, BYTES_REPLACED = 8, 16
+"""For every number that a module is given or puts out: float32, and a copy; factors hold as much in between."""
 
 NEVER = "no sample runs through it"
 
@@ -65,9 +68,10 @@ def refit(
     return {name: walk.found[name] for name in order} | dict.fromkeys(never, Mended(left=NEVER))
 
 
-def batch_size(steps: Sequence[Step], inputs: int) -> int:
+def batch_size(steps: Sequence[Step], replaced: Iterable[str], inputs: int) -> int:
     """How many inputs run at once: all if their activations fit into :data:`MEMORY_BYTES`."""
-    largest = max((step.bytes for step in steps), default=1)
+    names = set(replaced)
+    largest = max(((BYTES_REPLACED if step.name in names else BYTES) * step.numbers for step in steps), default=1)
     return max(1, min(inputs, MEMORY_BYTES // max(1, largest)))
 
 
@@ -75,7 +79,7 @@ def passes(steps: Sequence[Step], replaced: Iterable[str], inputs: int) -> int:
     """How often, at the most, the inputs run through both networks."""
     names = set(replaced)
     mine = [step for step in steps if step.name in names or step.norm_of not in (None, *names)]
-    several = [step for step in mine if step.calls > 1] if batch_size(steps, inputs) >= inputs else mine
+    several = [step for step in mine if step.calls > 1] if batch_size(steps, names, inputs) >= inputs else mine
     return max(1, len(several) + (len(several) < len(mine)))
 
 

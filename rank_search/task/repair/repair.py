@@ -93,7 +93,7 @@ class Repair:
             if self.kind == "recalibrate":
                 recalibrate(compressed, towards, self._batches(RECALIBRATION_BATCH))
             else:
-                size = batch_size(self._steps, len(self._subset))
+                size = batch_size(self._steps, _replaced(plan), len(self._subset))
                 found = refit(compressed, towards, self._steps, lambda: self._batches(size), len(self._subset))
         compressed.eval()
         return found

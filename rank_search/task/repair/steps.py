@@ -14,10 +14,6 @@ from rank_search.running import device_of, evaluating, observed
 from rank_search.space.layers.layer import KINDS
 from rank_search.task.repair.recalibration import BatchNorm
 
-LAYER_BYTES, NORM_BYTES = 16, 8
-"""For every number that a module is given or puts out: it is float32 and may be copied, and a layer's factors hold as
-much in between."""
-
 
 @dataclass
 class Step:
@@ -26,7 +22,7 @@ class Step:
     Args:
         name: in the network.
         calls: of it, for one batch.
-        bytes: that a call of it holds, for one sample.
+        numbers: of the largest of its inputs with its outputs, for one sample.
         norm: of a layer, the batch norm that takes all its outputs, and nothing else, at once.
         norm_of: of such a batch norm, the layer.
         given: says which steps are given the same tensor: they do not depend on each other.
@@ -34,7 +30,7 @@ class Step:
 
     name: str
     calls: int = 0
-    bytes: int = 0
+    numbers: int = 0
     norm: str | None = None
     norm_of: str | None = None
     given: tuple[int, int] | None = None
@@ -65,8 +61,7 @@ def steps_of(dense: nn.Module, sample: Nest) -> list[Step]:
         step = heard.order.setdefault(name, Step(name))
         step.calls += 1
         if isinstance(given, Tensor) and isinstance(output, Tensor):
-            each = NORM_BYTES if isinstance(modules[name], BatchNorm) else LAYER_BYTES
-            step.bytes = max(step.bytes, each * (given.numel() + output.numel()))
+            step.numbers = max(step.numbers, given.numel() + output.numel())
         step.given = _identity(given) if step.given is None else step.given
         heard.inputs.setdefault(name, []).append(given)  # held, so that no other tensor gets its identity
         heard.outputs.setdefault(name, []).append(output)

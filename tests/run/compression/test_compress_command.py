@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import rank_search as rs
+from rank_search.run.compression.defaults import recipe
 
 OWN = """
 from torch import nn
@@ -127,7 +128,10 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
         (["--images", "own.safetensors"], "own.safetensors is no folder"),
         (["--images", "two", "--labels"], "two has 2 folders of classes"),
         (["--images", "parts"], "are the sets of a data set, train, val, and no classes: give one of them"),
-        (["--model", "frozen:network", "--images", "flat"], "every parameter of frozen:network is frozen"),
+        (
+            ["--model", "frozen:network", "--images", "flat", "--epochs", "1"],
+            "every parameter of frozen:network is frozen",
+        ),
         (["--weights", "other.safetensors"], "other.safetensors"),
         (["--input", "3,x"], "--input '3,x' is not a list of sizes"),
         (["--input", "1,12,12"], "does not run on such inputs"),
@@ -234,12 +238,26 @@ def test_from_python_what_a_caller_may_be_in_the_middle_of(
     assert rs.compress_model(model, (inputs, values), "macs=0.5", objective="regression").measure != "agreement"
     for wrong, said in (
         ({"data": (inputs, labels[:30])}, "40 inputs and 30 targets"),
+        ({"data": (inputs, labels.float())}, "of a pair, the second is class numbers if it is int64"),
         ({"finetune": 0}, "finetune=0 is no Recipe"),
         ({"forms": "svd"}, "forms='svd' is a text"),
         ({"budget": "macs=0.4,macs=0.5"}, "bounds macs twice"),
     ):
         with pytest.raises(rs.RankSearchError, match=said):
             rs.compress_model(**{"model": model, "data": inputs, "budget": "macs=0.5", **wrong})
+
+
+def test_few_images_are_not_trained_on_unless_told(place: Path) -> None:
+    done = run(place, "--weights", "own.safetensors", "--images", "flat", "--to", "none", "--set", "run.threads=1")
+    assert done.returncode == 0, done.stderr
+    assert "few images: no fine-tune" in done.stdout
+    assert "fine-tuned" not in done.stdout
+    assert [recipe(None, 799).epochs, recipe(None, 800).epochs, recipe(3, 10).epochs, recipe(0, 9000).epochs] == [
+        0,
+        5,
+        3,
+        0,
+    ]
 
 
 def test_arrays_and_loaders_are_data_too(trained: tuple[nn.Module, torch.Tensor, torch.Tensor]) -> None:

@@ -26,14 +26,18 @@ class Headline:
 
 
 def headline(report: Report) -> Headline:
-    """Of all tasks together first, then of every task: all that was said, or who leads each budget, as there is room.
+    """Of one task what its tightest budget leaves, then all that was said.
+
+    Of several what holds of all together, then of every task: all, or who leads each budget, as there is room.
 
     Args:
         report: whose summary may be empty: then cells are counted.
     """
     of_tasks = [sentence for section in report.sections for sentence in section.summary]
     own = report.summary[: max(0, len(report.summary) - len(of_tasks))]
-    first, *others = report.summary or (_counted(report),)
+    gists = [section.gist for section in report.sections if section.gist]
+    said = report.summary or (_counted(report),)
+    first, *others = (*gists, *said) if len(report.sections) == 1 else said
     if len(others) <= MOST:
         return Headline(first, tuple(others), shortened=False)
     leads = [line for section in report.sections for line in section.summary if line.startswith(f"{section.task} at ")]
