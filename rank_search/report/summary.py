@@ -138,11 +138,11 @@ def _told(rows: pd.DataFrame, pairs: Sequence[Pair], family: int, measure: Measu
     alike = [pair.second for pair in of_best if not pair.told]
     how = f"paired t tests over seeds, Holm over the {family} pairs of the task, 5 %"
     if not alike:
-        yield f"{best} is told from all others ({how})."
+        yield f"{best} differs from all others ({how})."
     elif not told:
-        yield f"{best} is told from no other ({how}): the order is not to be read as a difference."
+        yield f"{best} is not shown to differ from any other ({how}): the order is not to be read as a difference."
     else:
-        yield f"Not told from {best}: {', '.join(alike)}; told from it: {', '.join(told)} ({how})."
+        yield f"Not shown to differ from {best}: {', '.join(alike)}; shown to: {', '.join(told)} ({how})."
 
 
 def _second(pair: Pair, measure: Measure) -> str:

@@ -22,13 +22,13 @@ def test_a_clear_leader_is_told_and_what_it_keeps_is_said(write_run: Write) -> N
     )
     assert said[1].startswith("a less b, the next: +10.0 points over 4 common seeds, 95 % interval +9.7 to +10.3; ")
     assert "wins/ties/losses 4/0/0; p < 0.001 after Holm." in said[1]
-    assert said[2] == "a is told from all others (paired t tests over seeds, Holm over the 2 pairs of the task, 5 %)."
+    assert said[2] == "a differs from all others (paired t tests over seeds, Holm over the 2 pairs of the task, 5 %)."
 
 
 def test_a_lead_within_the_noise_is_no_difference(write_run: Write) -> None:
     said = summary(write_run, [done("t", "macs=0.5", n, s, 0.9 + x) for n, xs in NOISE.items() for s, x in xs.items()])
     assert said[0].startswith("t at macs=0.5: a leads")
-    assert said[-1].startswith("a is told from no other (")
+    assert said[-1].startswith("a is not shown to differ from any other (")
     assert said[-1].endswith("the order is not to be read as a difference.")
 
 
@@ -43,7 +43,7 @@ def test_without_two_seeds_nothing_is_claimed(write_run: Write) -> None:
 def test_equal_leaders_share_it_and_one_alone_leads_nobody(write_run: Write) -> None:
     said = summary(write_run, [done("t", "macs=0.5", n, s, 0.9) for n in "abc" for s in (0, 1)])
     assert "a, b and c share the lead" in said[0]
-    assert "a is told from no other" in said[-1]
+    assert "a is not shown to differ from any other" in said[-1]
 
 
 def test_one_searcher_alone_leads_nobody_and_without_a_finished_cell_that_is_said(write_run: Write) -> None:
