@@ -176,7 +176,7 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
             say(f"remarks: {row['remarks']}")
     model = next(iter(config.tasks.values())).model
     if model.weights is None:
-        say("the weights are random: what is said of accuracy and agreement says nothing of a trained network")
+        say(f"no --weights: unless {model.name} loads its own, these numbers say nothing of a trained network")
     options = "".join(f", {key}={value!r}" for key, value in model.options.items())
     folder = output if len(rows) == 1 else output / "cells" / done[-1]["cell"]
     if len(rows) > 1 and has_data:

@@ -86,7 +86,7 @@ def list_images(root: Path | str, labels: bool | None = None) -> Listed:
     if labels is not False and len(sets) > 1 and len(sets) == len(classes):
         raise DataError(
             f"the folders of {root} are the sets of a data set, {', '.join(sets)}, and no classes: give one of them, "
-            f"such as {root / sets[0]}, or labels=False for all their images"
+            f"such as {root / sets[0]}, or labels=False (--no-labels) for all their images"
         )
     if labels is None:
         labels = len(classes) > 1 and len(classes) == len(below) and not flat
