@@ -58,26 +58,32 @@ def bench(
         look_for(config.run.ray_address)
     tracking = make_tracking(config, folder)
     with only_writer(folder.path):
-        if resume:
-            folder.reopen(config)
-            prepare(config, folder, in_process)
-        else:
-            folder.create(config, cells)
-            try:
-                prepare(config, folder, in_process)
-            except BaseException:
-                folder.remove()
-                raise
-        watching = Observers(_ResultsWriter(folder, cells), tracking, observer or Observer())
         try:
-            _run(config, cells, folder, watching, in_process)
-        except RunError:
-            if not resume and not folder.begun:
-                folder.remove()
-            raise
+            _begin(config, cells, folder, resume, in_process)
+            watching = Observers(_ResultsWriter(folder, cells), tracking, observer or Observer())
+            try:
+                _run(config, cells, folder, watching, in_process)
+            except RunError:
+                if not resume and not folder.begun:
+                    folder.remove()
+                raise
         finally:
             forget(folder)
     return folder.path
+
+
+def _begin(config: Config, cells: list[Cell], folder: RunFolder, resume: bool, in_process: bool) -> None:
+    """The folder with its tasks; a new one that cannot be prepared is not left behind."""
+    if resume:
+        folder.reopen(config)
+        prepare(config, folder, in_process)
+        return
+    folder.create(config, cells)
+    try:
+        prepare(config, folder, in_process)
+    except BaseException:
+        folder.remove()
+        raise
 
 
 def _run(config: Config, cells: list[Cell], folder: RunFolder, watching: Observer, in_process: bool) -> None:
