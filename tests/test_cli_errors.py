@@ -7,7 +7,7 @@ import sys
 import pytest
 import typer
 
-from rank_search import cli
+from rank_search import cli, commands
 from rank_search.errors import ConfigError
 
 COMMANDS = "the commands are: list, inspect, search, compress, latency, bench, export, record, report"
@@ -86,7 +86,7 @@ def test_a_command_leaves_with_its_own_exit_code(
     def stopped(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(cli, "_report", stopped)
+    monkeypatch.setattr(commands.report, "print_report", stopped)
     assert said(["report", "runs"], capsys, monkeypatch) == (code, "", "")
 
 
@@ -96,12 +96,12 @@ def test_an_error_within_a_command_is_one_line_however_many_its_message_has(
     def fail(*_: object) -> None:
         raise ConfigError("two\n  lines")
 
-    monkeypatch.setattr(cli, "_report", fail)
+    monkeypatch.setattr(commands.report, "print_report", fail)
     assert said(["report", "runs"], capsys, monkeypatch) == (2, "", "error: two lines\n")
 
 
 def test_a_command_that_ends_leaves_with_code_zero(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_report", lambda *_: ["done"])
+    monkeypatch.setattr(commands.report, "print_report", lambda *_: ["done"])
     assert said(["report", "runs"], capsys, monkeypatch) == (0, "", "")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rank_search.commands.console import make_console, say_interrupted
 from rank_search.commands.shape import shape_of
 from rank_search.errors import RankSearchError
 from rank_search.interruption import exit_code
@@ -20,97 +20,87 @@ if TYPE_CHECKING:
 Budgets = list[str] | None
 
 
-def compress_command(console_of: Callable[[], Console], interrupted: Callable[[Console, Path], None]) -> Any:
-    """The command.
+def compress(
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Such as torchvision:resnet18, cifar_resnet20, my_module:function.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the compressed network; must be empty or new.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="A .safetensors, .pt or .pth file; random weights without it.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Images, with or without a folder for each class.")
+    ] = None,
+    budget: Annotated[
+        Budgets,
+        typer.Option(
+            help="Such as macs=0.3 or latency_ms=0.35ms; macs=0.5 unless told. May be repeated, or a range: "
+            "macs=0.2:0.8:0.1."
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option("--input", help="channels,height,width; that of the network's family unless told.")
+    ] = None,
+    labels: Annotated[
+        bool | None, typer.Option("--labels/--no-labels", help="Whether folders of images are classes.")
+    ] = None,
+    most_images: Annotated[int | None, typer.Option("--most", help="Read at most so many images.", min=3)] = None,
+    forms: Annotated[str | None, typer.Option(help="What layers may become, separated by commas.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Patterns of layers that stay, separated by commas.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Where it will run, such as onnxruntime: ranks are chosen for it.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Inputs of one run there.", min=1)] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of the fine-tune; 5, or none on fewer than 1000 images.", min=0)
+    ] = None,
+    to: Annotated[
+        str, typer.Option(metavar="FORMAT", help="Exported to onnx, pt2, torchscript or safetensors; or none.")
+    ] = "safetensors",
+    seed: Annotated[int, typer.Option(help="Of the split and the fine-tune.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted there.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the config that it runs.")
+    ] = None,
+) -> None:
+    """Make a trained network small: ranks, repair, fine-tune, export, with a model card; labels are not needed."""
+    from rank_search.commands.step_lines import StepLines
+    from rank_search.deploy.export.formats import make_format
+    from rank_search.listening import listening
+    from rank_search.run.compression import compression_config
+    from rank_search.run.single import check_output, parse_budgets, run_several
 
-    Args:
-        console_of: makes a console.
-        interrupted: says what is kept, and how to go on.
-    """
-
-    def compress(
-        model: Annotated[
-            str, typer.Option(metavar="NAME", help="Such as torchvision:resnet18, cifar_resnet20, my_module:function.")
-        ],
-        output: Annotated[Path, typer.Option(help="Folder for the compressed network; must be empty or new.")],
-        weights: Annotated[
-            Path | None, typer.Option(help="A .safetensors, .pt or .pth file; random weights without it.")
-        ] = None,
-        images: Annotated[
-            Path | None, typer.Option(metavar="FOLDER", help="Images, with or without a folder for each class.")
-        ] = None,
-        budget: Annotated[
-            Budgets,
-            typer.Option(
-                help="Such as macs=0.3 or latency_ms=0.35ms; macs=0.5 unless told. May be repeated, or a range: "
-                "macs=0.2:0.8:0.1."
-            ),
-        ] = None,
-        input_shape: Annotated[
-            str | None, typer.Option("--input", help="channels,height,width; that of the network's family unless told.")
-        ] = None,
-        labels: Annotated[
-            bool | None, typer.Option("--labels/--no-labels", help="Whether folders of images are classes.")
-        ] = None,
-        most_images: Annotated[int | None, typer.Option("--most", help="Read at most so many images.", min=3)] = None,
-        forms: Annotated[str | None, typer.Option(help="What layers may become, separated by commas.")] = None,
-        exclude: Annotated[str | None, typer.Option(help="Patterns of layers that stay, separated by commas.")] = None,
-        engine: Annotated[
-            str | None, typer.Option(help="Where it will run, such as onnxruntime: ranks are chosen for it.")
-        ] = None,
-        batch: Annotated[int, typer.Option(help="Inputs of one run there.", min=1)] = 1,
-        epochs: Annotated[
-            int | None, typer.Option(help="Of the fine-tune; 5, or none on fewer than 1000 images.", min=0)
-        ] = None,
-        to: Annotated[
-            str, typer.Option(metavar="FORMAT", help="Exported to onnx, pt2, torchscript or safetensors; or none.")
-        ] = "safetensors",
-        seed: Annotated[int, typer.Option(help="Of the split and the fine-tune.")] = 0,
-        resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted there.")] = False,
-        settings: Annotated[
-            list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the config that it runs.")
-        ] = None,
-    ) -> None:
-        """Make a trained network small: ranks, repair, fine-tune, export, with a model card; labels are not needed."""
-        from rank_search.commands.step_lines import StepLines
-        from rank_search.deploy.export.formats import make_format
-        from rank_search.listening import listening
-        from rank_search.run.compression import compression_config
-        from rank_search.run.single import check_output, parse_budgets, run_several
-
-        console = console_of()
-        if to != "none":
-            make_format(to)
-        check_output(output, resume)
-        budgets = parse_budgets(budget or ["macs=0.5"])
-        config = compression_config(
-            model,
-            weights,
-            images,
-            budgets,
-            shape=None if input_shape is None else shape_of(input_shape),
-            labels=labels,
-            most_images=most_images,
-            forms=None if forms is None else [name.strip() for name in forms.split(",")],
-            exclude=None if exclude is None else [pattern.strip() for pattern in exclude.split(",")],
-            engine=engine,
-            batch=batch,
-            epochs=epochs,
-            seed=seed,
-            settings=settings,
-        )
-        _say_what(console, config, weights, images, labels, epochs)
-        try:
-            with StepLines(console) as lines, listening(lines):
-                rows = run_several(config, None, config.searchers[0].title, budgets, seed, output, resume)
-        except KeyboardInterrupt as interruption:
-            interrupted(console, output)
-            raise typer.Exit(exit_code(interruption)) from None
-        _say_result(console, config, rows, output, has_data=images is not None)
-        if to != "none":
-            _export(console, rows, output, to)
-
-    return compress
+    console = make_console()
+    if to != "none":
+        make_format(to)
+    check_output(output, resume)
+    budgets = parse_budgets(budget or ["macs=0.5"])
+    config = compression_config(
+        model,
+        weights,
+        images,
+        budgets,
+        shape=None if input_shape is None else shape_of(input_shape),
+        labels=labels,
+        most_images=most_images,
+        forms=None if forms is None else [name.strip() for name in forms.split(",")],
+        exclude=None if exclude is None else [pattern.strip() for pattern in exclude.split(",")],
+        engine=engine,
+        batch=batch,
+        epochs=epochs,
+        seed=seed,
+        settings=settings,
+    )
+    _say_what(console, config, weights, images, labels, epochs)
+    try:
+        with StepLines(console) as lines, listening(lines):
+            rows = run_several(config, None, config.searchers[0].title, budgets, seed, output, resume)
+    except KeyboardInterrupt as interruption:
+        say_interrupted(console, output, "what is done is kept")
+        raise typer.Exit(exit_code(interruption)) from None
+    _say_result(console, config, rows, output, has_data=images is not None)
+    if to != "none":
+        _export(console, rows, output, to)
 
 
 def _say_what(
