@@ -38,7 +38,7 @@ def inspect(
     if not config:
         raise ConfigError("give a config, or --model NAME, e.g. rank-search inspect --model torchvision:resnet18")
     from rank_search.run.config import load_config
-    from rank_search.run.prepare import untrained_space
+    from rank_search.run.task_space import untrained_space
 
     loaded = load_config(config, settings)
     for name, section in loaded.tasks.items():

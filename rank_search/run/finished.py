@@ -14,7 +14,7 @@ from rank_search.recorded.load import data_of
 from rank_search.recorded.recording import read_recording
 from rank_search.records.schema import CONFIG_FILE, RESULT_FILE, WEIGHTS_FILE
 from rank_search.run.config import TaskConfig, load_config
-from rank_search.run.prepare import DENSE_WEIGHTS
+from rank_search.run.dense_network import DENSE_WEIGHTS
 from rank_search.space import load
 from rank_search.task import Data, load_model
 from rank_search.task.data.load_data import load_data

@@ -11,7 +11,9 @@ from rank_search.deploy.latency.table import shared_with
 from rank_search.errors import ConfigError, RunError
 from rank_search.plugins import nearest
 from rank_search.run.config import Config
-from rank_search.run.prepare import aligned, bare_space, cache_folder, target_latency
+from rank_search.run.dense_network import cache_folder
+from rank_search.run.target_latency import aligned, target_latency
+from rank_search.run.task_space import bare_space
 from rank_search.run.threads import limited_threads
 from rank_search.space import RankSpace
 from rank_search.task import load_model

@@ -19,12 +19,13 @@ from rank_search.records.schema import CHECKPOINT_FILE, CONFIG_FILE, RESULT_FILE
 from rank_search.run.bench import check_searchers, prepare
 from rank_search.run.cells import Cell, expand
 from rank_search.run.config import Config, SearcherConfig, with_budgeted_metrics
+from rank_search.run.dense_network import DENSE_WEIGHTS
 from rank_search.run.folder import RunFolder
 from rank_search.run.lock import contents, only_writer
-from rank_search.run.prepare import DENSE_WEIGHTS, LATENCIES
 from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.shared_task import forget
+from rank_search.run.target_latency import LATENCIES
 from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
 from rank_search.space.budget import Bound

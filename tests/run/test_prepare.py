@@ -15,7 +15,8 @@ from rank_search.errors import InfeasibleBudgetError, RunError
 from rank_search.run import shared_task
 from rank_search.run.bench import bench
 from rank_search.run.config import Config, load_config
-from rank_search.run.prepare import COVARIANCES, FACTORS, load_prepared, prepare_task, untrained_space
+from rank_search.run.prepare import load_prepared, prepare_task
+from rank_search.run.task_space import COVARIANCES, FACTORS, untrained_space
 from rank_search.space import RankSpace
 from rank_search.task.data.load_data import load_data
 
@@ -41,7 +42,7 @@ def test_activation_errors_are_measured_once_and_read_by_every_worker(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("rank_search.run.prepare.input_covariances", refuse)
+    monkeypatch.setattr("rank_search.run.task_space.input_covariances", refuse)
     read = load_prepared(config, "digits", tmp_path / "task").task.space
     for mine, theirs in zip(prepared.layers, read.layers, strict=True):
         assert mine.errors.tobytes() == theirs.errors.tobytes()
