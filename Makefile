@@ -21,6 +21,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vermin -q -t=3.10- --violations rank_search searchers baselines configs examples
 
 # The site, into site/; a broken link is an error.
 docs: $(VENV)/.installed-dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ def digest_of(values: Iterable[Tensor | np.ndarray[Any, Any]]) -> str:
     for value in values:
         digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
         digest.update(_bytes(value))
+    return digest.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """The digest of a file's bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

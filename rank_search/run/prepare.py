@@ -12,13 +12,13 @@ from torch import nn
 
 from rank_search.deploy.latency import refined
 from rank_search.deploy.latency.table import shared_with
-from rank_search.digests import digest_of, digest_of_text
-from rank_search.errors import ConfigError, RunError
+from rank_search.errors import ConfigError
 from rank_search.files import read_json, write_json, write_tensors
 from rank_search.recorded.load import data_of, task_of_recording
 from rank_search.recorded.recording import read_recording
 from rank_search.run.config import LATENCY, Config, TaskConfig
 from rank_search.run.dense_network import DENSE_WEIGHTS, cache_folder, dense_model, with_weights
+from rank_search.run.same_inputs import check_same_data, check_same_weights
 from rank_search.run.target_latency import LATENCIES, counts_latency, target_latency
 from rank_search.run.task_space import bare_space, task_space
 from rank_search.space import Budget
@@ -26,7 +26,7 @@ from rank_search.task import Data, Task
 from rank_search.task.data.load_data import load_data
 from rank_search.task.evaluation import validate
 
-DENSE_FACTS, DATA_DIGEST = "dense.json", "data.json"
+DENSE_FACTS = "dense.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def prepare_task(config: Config, name: str, folder: Path) -> Prepared:
         return _recorded(config, section, folder)
     _check_section(config, section)
     data = load_data(section.data.name, **section.data.options)
-    _check_same_data(data, folder)
+    check_same_data(data, folder)
+    check_same_weights(section.model.weights, folder)
     stored = folder / DENSE_WEIGHTS
     if stored.exists():
         model = with_weights(section, stored)
@@ -90,23 +91,6 @@ def _check_reachable(config: Config, section: TaskConfig, model: nn.Module, data
         space = bare_space(section, model, data)
         for one in filter(None, bounds):
             space.require_reachable(Budget(**one))
-
-
-def _check_same_data(data: Data, folder: Path) -> None:
-    """Looks whether a run that goes on has the data that it began with.
-
-    Raises:
-        RunError: if not.
-    """
-    texts, tensors = data.fingerprint()
-    digest = digest_of_text([texts, digest_of(tensors)])
-    if not (folder / DATA_DIGEST).exists():
-        write_json(folder / DATA_DIGEST, {"digest": digest})
-    elif read_json(folder / DATA_DIGEST).get("digest") != digest:
-        raise RunError(
-            "its data are not those that this run began with, and results of both would be mixed: put them back, or "
-            "begin anew in another folder with --output"
-        )
 
 
 def load_prepared(config: Config, name: str, folder: Path) -> Prepared:

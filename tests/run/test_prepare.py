@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_bench import SMALL
 
 from rank_search.errors import InfeasibleBudgetError, RunError
@@ -18,6 +19,7 @@ from rank_search.run.config import Config, load_config
 from rank_search.run.prepare import load_prepared, prepare_task
 from rank_search.run.task_space import COVARIANCES, FACTORS, untrained_space
 from rank_search.space import RankSpace
+from rank_search.task import load_model
 from rank_search.task.data.load_data import load_data
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -85,6 +87,28 @@ def test_a_run_that_goes_on_with_other_data_says_so(small_config: Callable[..., 
     config = load_config(small_config(tasks={"digits": split}))  # as if the files themselves had changed
     with pytest.raises(RunError, match="its data are not those that this run began with"):
         prepare_task(config, "digits", tmp_path / "task")
+
+
+def test_a_run_that_goes_on_with_other_weights_says_so(small_config: Callable[..., Path], tmp_path: Path) -> None:
+    file = tmp_path / "net.safetensors"
+
+    def keep(seed: int) -> None:
+        torch.manual_seed(seed)
+        save_file(load_model("digits_net", width=6).state_dict(), file)
+
+    keep(0)
+    digits = SMALL["tasks"]["digits"]
+    model = {"name": "digits_net", "options": {"width": 6}, "weights": str(file)}
+    config = load_config(small_config(tasks={"digits": {**digits, "model": model}}))
+    first = prepare_task(config, "digits", tmp_path / "task")
+    keep(1)
+    with pytest.raises(RunError, match=r"the weights in .*net\.safetensors are not those that this run began with"):
+        prepare_task(config, "digits", tmp_path / "task")
+    keep(0)
+    prepare_task(config, "digits", tmp_path / "task")
+    file.unlink()  # what the run needs of it lies in its folder
+    again = prepare_task(config, "digits", tmp_path / "task")
+    assert again.dense == first.dense
 
 
 def test_a_budget_that_cannot_be_met_is_refused_before_anything_is_decomposed(
