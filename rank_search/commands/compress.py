@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rank_search.commands.console import make_console, say_interrupted
-from rank_search.commands.shape import shape_of
+from rank_search.commands.typed import colours_of, shape_of
 from rank_search.errors import RankSearchError
 from rank_search.interruption import exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rank_search.run.config import Config
+    from rank_search.run.config import Config, TaskConfig
 
 Budgets = list[str] | None
+LOOKED_AT = 64  # images that say how the network is used to see them
 
 
 def compress(
@@ -45,6 +46,10 @@ def compress(
         bool | None, typer.Option("--labels/--no-labels", help="Whether folders of images are classes.")
     ] = None,
     most_images: Annotated[int | None, typer.Option("--most", help="Read at most so many images.", min=3)] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Of images from 0 to 1, one or three; ImageNet's unless told.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(metavar="NUMBERS", help="The standard deviation, likewise.")] = None,
     forms: Annotated[str | None, typer.Option(help="What layers may become, separated by commas.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Patterns of layers that stay, separated by commas.")] = None,
     engine: Annotated[
@@ -83,6 +88,8 @@ def compress(
         shape=None if input_shape is None else shape_of(input_shape),
         labels=labels,
         most_images=most_images,
+        mean=colours_of("--mean", mean),
+        std=colours_of("--std", std, positive=True),
         forms=None if forms is None else [name.strip() for name in forms.split(",")],
         exclude=None if exclude is None else [pattern.strip() for pattern in exclude.split(",")],
         engine=engine,
@@ -126,10 +133,32 @@ def _say_what(
         folders = 0 if data["labels"] or labels is False else len(list_images(images).classes)
         if folders:
             lines.append(f"its {folders} folders are not used as classes: the network has another number of outputs")
+        if fit := _better_normalisation(section):
+            lines.append(fit)
         if epochs is None and not section.finetune.epochs:
             lines.append("few images: no fine-tune, the refit alone is better on so few (--epochs 5 for one)")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _better_normalisation(section: TaskConfig) -> str:
+    """A line if the network's first batch norm says that images are normalised otherwise than it was used to."""
+    from rank_search.run.compression.normalisation import KNOWN, Normalisation, better_normalisation
+    from rank_search.task import load_model
+    from rank_search.task.data.load_images import load_images
+
+    if section.model.weights is None or section.data.name != "images":
+        return ""
+    model = load_model(section.model.name, section.model.weights, **section.model.options)
+    some = load_images(**{**section.data.options, "labels": False, "images": LOOKED_AT, "validation": 0.2})
+    name = better_normalisation(model, some.train.images.float() / 255, Normalisation(some.mean, some.std))
+    if name is None:
+        return ""
+    mean, std = (",".join(f"{number:.6g}" for number in values) for values in KNOWN[name])
+    return (
+        f"are the images normalised as they were in training? The network's first batch norm fits {name} "
+        f"better (--mean {mean} --std {std})"
+    )
 
 
 def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], output: Path, has_data: bool) -> None:

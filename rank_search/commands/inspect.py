@@ -8,7 +8,7 @@ import typer
 
 from rank_search.commands.console import make_console
 from rank_search.commands.options import ConfigArgument, SetOption
-from rank_search.commands.shape import shape_of
+from rank_search.commands.typed import shape_of
 from rank_search.errors import ConfigError
 
 

@@ -40,6 +40,8 @@ def compression_config(
     shape: tuple[int, ...] | None = None,
     labels: bool | None = None,
     most_images: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     forms: list[str] | None = None,
     exclude: list[str] | None = None,
     engine: str | None = None,
@@ -57,6 +59,7 @@ def compression_config(
         shape: of an input; None: that of the family.
         labels: whether folders of images are classes; None: if there are any, and as many as the network has outputs.
         most_images: read at most so many.
+        mean, std: of images scaled to ``[0, 1]``, three numbers; None: ImageNet's.
         forms, exclude, engine, batch, epochs: as for :func:`compress_model`.
         seed: of the search.
         settings: ``key=value``, in the end.
@@ -81,6 +84,8 @@ def compression_config(
             "rank_search.compress_model with inputs of that type"
         )
     has_data = images is not None
+    if not has_data and (mean is not None or std is not None):
+        raise ConfigError("--mean and --std are of images, and there are none: give --images, too")
     count = 0 if images is None else len(list_images(images, labels).paths)
     count = count if most_images is None else min(count, most_images)
     trained = recipe(epochs if has_data else 0, count - round(VALIDATION * count))
@@ -92,6 +97,8 @@ def compression_config(
     example = torch.zeros(1, *wanted)
     outputs = outputs_of(network, example)
     data, objective = _data(images, wanted, resize, labels, most_images, network, outputs)
+    if has_data:
+        data |= {key: [*values] for key, values in (("mean", mean), ("std", std)) if values is not None}
     section = {
         "model": {
             "name": model,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -108,6 +109,30 @@ def test_folders_are_classes_where_the_network_has_as_many_outputs(place: Path) 
     assert "has random weights" in ignored.stdout
 
 
+def test_images_that_are_normalised_otherwise_than_in_training_are_asked_about(place: Path) -> None:
+    namespace: dict[str, Any] = {}
+    exec(OWN, namespace)
+    model: nn.Module = namespace["network"]()
+    model.load_state_dict(load_file(place / "own.safetensors"))
+    pictures = [np.asarray(Image.open(path)) for path in sorted((place / "flat").iterdir())]
+    images = torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        for _ in range(100):
+            model((images - 0.5) / 0.5)
+    save_file(model.state_dict(), place / "half.safetensors")
+    words = ("--weights", "half.safetensors", "--images", "flat", "--epochs", "0", "--to", "none")
+    asked = "are the images normalised as they were in training?"
+    done = run(place, *words)
+    assert done.returncode == 0, done.stderr
+    assert f"{asked} The network's first batch norm fits values from -1 to 1 better" in done.stdout
+    assert "(--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5)" in done.stdout
+    told = run(place, *words, "--mean", "0.5", "--std", "0.5,0.5,0.5", "--output", "told")
+    assert told.returncode == 0, told.stderr
+    assert asked not in told.stdout
+    (task,) = yaml.safe_load((place / "told" / "config.yaml").read_text())["tasks"].values()
+    assert (task["data"]["mean"], task["data"]["std"]) == ([0.5] * 3, [0.5] * 3)
+
+
 def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None:
     done = run(place, "--weights", "own.safetensors", "--budget", "macs=0.6", "--budget", "macs=0.4", "--to", "none")
     assert done.returncode == 0, done.stderr
@@ -134,6 +159,10 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
         ),
         (["--weights", "other.safetensors"], "other.safetensors"),
         (["--input", "3,x"], "--input '3,x' is not a list of sizes"),
+        (["--images", "flat", "--mean", "half"], "--mean 'half' is not one or three numbers"),
+        (["--images", "flat", "--std", "0.2,0.2"], "--std '0.2,0.2' is not one or three positive numbers"),
+        (["--images", "flat", "--std", "0"], "--std '0' is not one or three positive numbers"),
+        (["--mean", "0.5"], "--mean and --std are of images, and there are none"),
         (["--input", "1,12,12"], "does not run on such inputs"),
         (["--to", "tflite"], "there is no format 'tflite'"),
         (["--budget", "mac=0.5"], "unknown budget metric 'mac'"),
