@@ -62,6 +62,9 @@ def compress(
     to: Annotated[
         str, typer.Option(metavar="FORMAT", help="Exported to onnx, pt2, torchscript or safetensors; or none.")
     ] = "safetensors",
+    threads: Annotated[
+        int | None, typer.Option(help="That compute; as many as torch takes. On busy cores 1 is much faster.", min=1)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split and the fine-tune.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted there.")] = False,
     settings: Annotated[
@@ -95,6 +98,7 @@ def compress(
         engine=engine,
         batch=batch,
         epochs=epochs,
+        threads=threads,
         seed=seed,
         settings=settings,
     )

@@ -15,13 +15,13 @@ from rank_search.run.observer import Observer, Observers
 from rank_search.run.prepare import prepare_task
 from rank_search.run.ray_start import look_for
 from rank_search.run.shared_task import forget, share
-from rank_search.run.threads import limited_threads
 from rank_search.run.tracking import make_tracking
 from rank_search.searching import AskTellSearcher, searchers
 from rank_search.searching.search import check_options, make_searcher
 from rank_search.space import Budget
 from rank_search.task import Task
 from rank_search.task.digest import changed, task_digest
+from rank_search.threads import limited_threads
 
 
 def bench(

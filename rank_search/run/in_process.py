@@ -9,8 +9,8 @@ from rank_search.run.config import Config
 from rank_search.run.folder import RunFolder
 from rank_search.run.observer import Observer
 from rank_search.run.run_cell import run_cell
-from rank_search.run.threads import limited_threads
 from rank_search.searching import Trial
+from rank_search.threads import limited_threads
 
 
 def run_in_process(config: Config, cells: Sequence[Cell], folder: RunFolder, observer: Observer) -> None:

@@ -14,10 +14,10 @@ from rank_search.run.config import Config
 from rank_search.run.dense_network import cache_folder
 from rank_search.run.target_latency import aligned, target_latency
 from rank_search.run.task_space import bare_space
-from rank_search.run.threads import limited_threads
 from rank_search.space import RankSpace
 from rank_search.task import load_model
 from rank_search.task.data.load_data import load_data
+from rank_search.threads import limited_threads
 
 
 def time_task(

@@ -131,7 +131,7 @@ def _run_trial(cell_id: str, run: RemoteRun) -> None:
     import ray
     from ray import tune
 
-    from rank_search.run.threads import limited_threads
+    from rank_search.threads import limited_threads
 
     config = run.config
     tune.report({"node": ray.get_runtime_context().get_node_id()})

@@ -23,8 +23,8 @@ from rank_search.run.ray_map import mapped_jobs
 from rank_search.run.recorded_plans import EVERYTHING, all_rows, drawn_rows, spread
 from rank_search.run.recording_files import WORK, section_as_data, write_recording, write_table
 from rank_search.run.refit_recording import refit_recording
-from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
+from rank_search.threads import limited_threads
 
 CHUNK = 256
 TUNED_CHUNK = 6

@@ -19,10 +19,10 @@ from rank_search.run.measure_plan import refit_plan
 from rank_search.run.ray_map import mapped_jobs
 from rank_search.run.recorded_plans import EVERYTHING, to_refit
 from rank_search.run.recording_files import WORK, write_refitted, write_table
-from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
 from rank_search.task import Task
 from rank_search.task.repair.repair import Repair
+from rank_search.threads import limited_threads
 
 REPAIR, INPUTS = "refit", 512
 KIND = "refitted"

@@ -26,9 +26,9 @@ from rank_search.run.ray_start import look_for
 from rank_search.run.run_cell import run_cell
 from rank_search.run.shared_task import forget
 from rank_search.run.target_latency import LATENCIES
-from rank_search.run.threads import limited_threads
 from rank_search.space import Budget
 from rank_search.space.budget import Bound
+from rank_search.threads import limited_threads
 
 UNFINISHED = ".unfinished"
 """The run folder of a search under way, inside of the folder of its answer."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from rank_search.copying import copy_network
 from rank_search.deploy.engines.engine import DTYPES, Engine, Runner
 from rank_search.errors import EngineError, told
 from rank_search.nests import Nest, call, leaves, mapped, moved
+from rank_search.threads import torch_threads
 
 
 class Eager(Engine):
@@ -112,14 +112,14 @@ class TorchRunner(Runner):
         self._cuda = next((tensor.device for tensor in leaves(inputs) if tensor.is_cuda), None)
 
     def run(self) -> Nest:
-        with torch.inference_mode(), _threads(self._threads):
+        with torch.inference_mode(), torch_threads(self._threads):
             return mapped(call(self._function, self._inputs), _readable)
 
     def call(self) -> None:
         call(self._function, self._inputs)
 
     def seconds(self, calls: int) -> float:
-        with torch.inference_mode(), _threads(self._threads):
+        with torch.inference_mode(), torch_threads(self._threads):
             if self._cuda is None:
                 return super().seconds(calls) if self._threads == 1 else self._wall(calls)
             with torch.cuda.device(self._cuda):
@@ -141,15 +141,3 @@ class TorchRunner(Runner):
 def _readable(tensor: torch.Tensor) -> torch.Tensor:
     """On the CPU; what NumPy has no name for in single precision."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu()
-
-
-@contextmanager
-def _threads(count: int) -> Any:
-    before = torch.get_num_threads()
-    if before != count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if before != count:
-            torch.set_num_threads(before)

@@ -47,6 +47,7 @@ def compression_config(
     engine: str | None = None,
     batch: int = 1,
     epochs: int | None = None,
+    threads: int | None = None,
     seed: int = 0,
     settings: list[str] | None = None,
 ) -> Config:
@@ -61,6 +62,7 @@ def compression_config(
         most_images: read at most so many.
         mean, std: of images scaled to ``[0, 1]``, three numbers; None: ImageNet's.
         forms, exclude, engine, batch, epochs: as for :func:`compress_model`.
+        threads: that compute; None: as many as torch takes.
         seed: of the search.
         settings: ``key=value``, in the end.
 
@@ -121,7 +123,7 @@ def compression_config(
         "budgets": [budget.to_dict() for budget in budgets],
         "searchers": ["knapsack"],
         "seeds": [seed],
-        "run": {"threads": torch.get_num_threads()},
+        "run": {"threads": threads or torch.get_num_threads()},
     }
     apply_settings(content, settings or [])
     try:

@@ -17,11 +17,11 @@ from rank_search.recorded.load import task_of_recording
 from rank_search.recorded.recording import read_recording
 from rank_search.run.regret.config import RegretArm
 from rank_search.run.regret.yardstick import Yardstick, place_of
-from rank_search.run.threads import limited_threads
 from rank_search.searching import Trial, make_searcher, run_search
 from rank_search.searching.loop import incumbent
 from rank_search.space import Budget
 from rank_search.task import Limits
+from rank_search.threads import limited_threads
 
 TRAINED = 3  # forward and backward cost as much as so many forward passes
 

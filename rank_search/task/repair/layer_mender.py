@@ -17,6 +17,7 @@ from rank_search.space.layers.rows import batched, extents_of, input_rows, outpu
 from rank_search.task.repair.factor_fit import fit_all, fit_last, weight_of
 from rank_search.task.repair.mender import HELD_OUT, OTHERWISE, ROWS, Inputs, Mended, Mender, Mismatch
 from rank_search.task.repair.recalibration import BatchNorm, mend
+from rank_search.threads import torch_threads
 
 RIDGES = (1e-4, 1e-2, 1.0)
 """Tried for the last factor."""
@@ -25,7 +26,11 @@ RIDGE, ITERATIONS = 1e-4, 50
 """Of the fit of all factors."""
 
 WIDE, FEWER_ITERATIONS = 1152, 20
-"""Inputs of a weight above which it has fewer: the time of each rises with their square."""
+"""Inputs of a weight above which it has fewer: the time of each rises with their square.
+
+Up to them one thread fits: its operations are so short that a second one saves a third of the time on idle cores, and
+costs many times as much where others have the cores.
+"""
 
 WIDEST = 4608
 """Inputs of a weight whose second moments are gathered; of a wider one only the last factor is fitted."""
@@ -103,6 +108,10 @@ class LayerMender(Mender):
                 moments.add(x[:, rows].flatten(1, 2), wanted[:, part][:, rows].flatten(1, 2))
 
     def finish(self) -> Mended:
+        with torch_threads(1 if self._width <= WIDE else torch.get_num_threads()):
+            return self._finish()
+
+    def _finish(self) -> Mended:
         if not self._narrow and self._features is None:
             return Mended(left=f"its weight has {self._width} inputs: over {WIDEST}")
         if not (self._fit.count or self._held.count):
