@@ -20,11 +20,11 @@ def test_installed_configs_are_valid_by_name(name: str) -> None:
     assert (load_regret_config(name) if is_regret(name) else load_config(name)).name == name
 
 
-def test_the_quickstart_is_two_budgets_six_searchers_three_seeds() -> None:
+def test_the_quickstart_is_three_budgets_six_searchers_three_seeds() -> None:
     config = load_config("quickstart")
     cells = expand(config)
-    assert len(cells) == len({cell.id for cell in cells}) == 36
-    assert {str(cell.budget) for cell in cells} == {"macs=0.2", "macs=0.07"}
+    assert len(cells) == len({cell.id for cell in cells}) == 54
+    assert {str(cell.budget) for cell in cells} == {"macs=0.1", "macs=0.07", "macs=0.05"}
     assert {cell.searcher.title for cell in cells} == {"uniform", "random", "knapsack", "tpe", "batude", "relaxation"}
     assert config.tasks["digits"].space.forms == ["tucker2", "svd_spatial", "svd_grouped"]
 
@@ -62,7 +62,7 @@ def test_any_key_can_be_set() -> None:
     ("setting", "says"),
     [
         ("seeds", "not of the form key=value"),
-        ("budgets.7.macs=0.3", "not a position of a list of 2 entries"),
+        ("budgets.7.macs=0.3", "not a position of a list of 3 entries"),
         ("name.first=x", "single value 'quickstart'"),
         ("seeds=[1", "not valid YAML"),
         ("tasks.digits.model.nam=x", "did you mean 'name'"),
