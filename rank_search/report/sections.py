@@ -81,7 +81,7 @@ class Report:
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
         remarks: one line for all finished cells that have the same.
-        summary: sentences on all tasks together, then those of every task.
+        summary: of every task, and on all tasks together: before those if a ranking tells a first, else after them.
         tables, figures: of all tasks together.
         title: what it is of.
         about: headings and texts on the run itself: its config, versions, how to run it again.
@@ -135,7 +135,8 @@ def report_of(*folders: Path | str) -> Report:
         _section(task, table, rows, results.loc[results["task"] == task])
         for (task, rows), table in zip(by_task.items(), texts.tables, strict=True)
     ]
-    tables, figures, summary = _of_all(results)
+    tables, figures, of_all, ranked = _of_all(results)
+    of_tasks = tuple(sentence for section in sections for sentence in section.summary)
     named = told_apart(figure.stem for figures in (*(s.figures for s in sections), figures) for figure in figures)
     return Report(
         sections=tuple(replace(section, figures=_renamed(section.figures, named)) for section in sections),
@@ -143,7 +144,7 @@ def report_of(*folders: Path | str) -> Report:
         legend=(*texts.legend, *([LEGEND] if any(_has_pairs(section) for section in sections) else [])),
         failures=texts.failures,
         remarks=texts.remarks,
-        summary=(*summary, *(sentence for section in sections for sentence in section.summary)),
+        summary=(*of_all, *of_tasks) if ranked else (*of_tasks, *of_all),
         tables=tables,
         figures=_renamed(figures, named),
         title=", ".join(names_of([Path(folder) for folder in folders])),
@@ -168,11 +169,14 @@ def _has_pairs(section: Section) -> bool:
     return any(table.name.startswith("pairs_") for table in section.tables)
 
 
-def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure, ...], tuple[str, ...]]:
-    """Tables, figures and sentences on all tasks and budgets together; nothing for a single block."""
+def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure, ...], tuple[str, ...], bool]:
+    """Tables, figures and sentences on all tasks and budgets together, and whether they tell who is first.
+
+    Nothing for a single block.
+    """
     values = block_values(results)
     if len(blocks_of(values)) < 2 or len(values) < 2:
-        return (), (), ()
+        return (), (), (), False
     ranking = ranking_of(results)
     left_out = [name for name in sorted(set(results["searcher"])) if ranking is None or name not in ranking.ranks]
     figure = critical_difference_figure(ranking, "the measure after fine-tuning", left_out)
@@ -181,7 +185,7 @@ def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure
         pairs_over_blocks_table(pairs_over_blocks(results)),
     ]
     named = () if figure is None else (NamedFigure("critical_difference", figure),)
-    return tuple(tables), named, run_summary(ranking, left_out)
+    return tuple(tables), named, run_summary(ranking, left_out), ranking is not None and ranking.tells
 
 
 def _figures(task: str, rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[NamedFigure]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rank_search.report.measure import Measure
 from rank_search.report.pairs import LEVEL, Pair, reported_column
+from rank_search.report.ranking_words import not_told_words, too_few_words
 from rank_search.report.statistics.friedman import Ranking
 from rank_search.report.tables.pairs import p_words, signed
 
@@ -75,11 +76,10 @@ def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, 
         return ()
     first = next(iter(ranking.ranks))
     said = f"Over {ranking.blocks} tasks x budgets, Friedman's {p_words(ranking.p)}"
-    if ranking.p > LEVEL:
-        words = (
-            f"No searcher is shown to be better than the others: over {ranking.blocks} tasks x budgets the mean "
-            f"ranks of {len(ranking.ranks)} searchers are not told apart at 5 % (Friedman's {p_words(ranking.p)})."
-        )
+    if not ranking.can_tell:
+        words = too_few_words(ranking)
+    elif ranking.p > LEVEL:
+        words = not_told_words(ranking)
     else:
         alike = [name for name in ranking.not_worse if name != first]
         told = f"not told from it: {', '.join(alike)}" if alike else "it is told from all others"

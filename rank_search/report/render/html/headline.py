@@ -28,20 +28,24 @@ class Headline:
 def headline(report: Report) -> Headline:
     """Of one task what its tightest budget leaves, then all that was said.
 
-    Of several what holds of all together, then of every task: all, or who leads each budget, as there is room.
+    Of several what holds of all together and of every task: all, or who leads each budget, as there is room. What
+    leads the summary leads here.
 
     Args:
         report: whose summary may be empty: then cells are counted.
     """
     of_tasks = [sentence for section in report.sections for sentence in section.summary]
-    own = report.summary[: max(0, len(report.summary) - len(of_tasks))]
+    own = [sentence for sentence in report.summary if sentence not in of_tasks]
     gists = [section.gist for section in report.sections if section.gist]
     said = report.summary or (_counted(report),)
     first, *others = (*gists, *said) if len(report.sections) == 1 else said
     if len(others) <= MOST:
         return Headline(first, tuple(others), shortened=False)
     leads = [line for section in report.sections for line in section.summary if line.startswith(f"{section.task} at ")]
-    first, *others = [*own, *(leads or of_tasks)]
+    before, after = own, leads or of_tasks
+    if own and report.summary[0] != own[0]:
+        before, after = after[: max(1, MOST + 1 - len(own))], own
+    first, *others = [*before, *after]
     return Headline(first, tuple(others[:MOST]), shortened=True)
 
 
