@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rank_search.errors import InvalidInputError, RunError
 from rank_search.records.results import read_results
 from rank_search.records.run_config import read_run_config
 from rank_search.records.schema import measured
+from rank_search.report.unfinished import Planned, planned_cells, unfinished_words
 
 RUN = "run"
 """Column of the folder that a cell is in."""
@@ -24,8 +26,28 @@ REPEATED = ("score", "lower_bound", "evaluations", "samples_forward", "samples_t
 """What a cell has again when it is run again, beside its measures and its cost; times are not."""
 
 
+@dataclass(frozen=True)
+class Runs:
+    """One or several runs as one.
+
+    Attributes:
+        results: a row per cell that has ended; the column ``run`` says in which folder it is.
+        missing: the cells that a config plans and no run has ended, by the names of ``results``.
+        unfinished: a sentence per run that lacks cells.
+    """
+
+    results: pd.DataFrame
+    missing: tuple[Planned, ...] = ()
+    unfinished: tuple[str, ...] = ()
+
+
 def read_runs(folders: Sequence[Path | str]) -> pd.DataFrame:
-    """Reads the results of one or several runs; the column ``run`` says in which folder a cell is.
+    """The results of one or several runs, as ``read_all`` reads them."""
+    return read_all(folders).results
+
+
+def read_all(folders: Sequence[Path | str]) -> Runs:
+    """Reads the results of one or several runs, and what is missing of them.
 
     Of several, tasks of one name must be the same task: definition, measure, dense measures. A searcher that was
     defined, or limited, otherwise in another run gets its run's name; one that is the same in both has the seeds of
@@ -39,13 +61,23 @@ def read_runs(folders: Sequence[Path | str]) -> pd.DataFrame:
     if not paths or len({path.resolve() for path in paths}) < len(paths):
         raise InvalidInputError(f"{', '.join(map(str, paths)) or 'no run'}: give one run folder or more, each once")
     tables = [read_results(path).assign(**{RUN: str(path)}) for path in paths]
-    if len(tables) == 1:
-        return tables[0]
     configs = [read_run_config(path) for path in paths]
     for place, (path, table, config) in enumerate(zip(paths, tables, configs, strict=True)):
         for before in range(place):
             _check_tasks((paths[before], path), (tables[before], table), (configs[before], config))
-    return _once(pd.concat(_with_own_names(paths, tables, configs), ignore_index=True))
+    names = _own_names(paths, tables, configs)
+    missing, said = [], []
+    for run, table, config, own in zip(_names_of(paths), tables, configs, names, strict=True):
+        planned = planned_cells(config)
+        states = {Planned(*cell): state for *cell, state in table[[*Planned._fields, "status"]].itertuples(index=False)}
+        if absent := [cell for cell in planned if cell not in states]:
+            done, failed = (sum(states.get(cell) == state for cell in planned) for state in ("done", "failed"))
+            said.append(unfinished_words(run if len(paths) > 1 else "", done, failed, planned, absent))
+        missing += [cell._replace(searcher=own.get(cell.searcher, cell.searcher)) for cell in absent]
+    named = [table.assign(searcher=table["searcher"].replace(own)) for table, own in zip(tables, names, strict=True)]
+    results = _once(pd.concat(named, ignore_index=True)) if len(named) > 1 else tables[0]
+    ended = {Planned(*cell) for cell in results[[*Planned._fields]].itertuples(index=False)}
+    return Runs(results, tuple(cell for cell in dict.fromkeys(missing) if cell not in ended), tuple(said))
 
 
 def _check_tasks(
@@ -88,23 +120,23 @@ def _measure_differs(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def _with_own_names(
-    paths: Sequence[Path], tables: Sequence[pd.DataFrame], configs: Sequence[Mapping[str, Any]]
-) -> list[pd.DataFrame]:
-    """The tables, with the run's name after searchers that are not the same everywhere."""
-    arms = [_arms(config) for config in configs]
+def _names_of(paths: Sequence[Path]) -> list[str]:
     runs = [path.resolve().name for path in paths]
-    runs = runs if len(set(runs)) == len(runs) else [str(path) for path in paths]
+    return runs if len(set(runs)) == len(runs) else [str(path) for path in paths]
+
+
+def _own_names(
+    paths: Sequence[Path], tables: Sequence[pd.DataFrame], configs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """Per run the names of searchers that are not the same everywhere, with the run's name after them."""
+    arms = [_arms(config) for config in configs]
     names = {str(name) for table in tables for name in table["searcher"]}
     apart = set()
     for name in names:
         found = [own.get(name) for own, table in zip(arms, tables, strict=True) if name in set(table["searcher"])]
         if any(arm != found[0] for arm in found if arm is not None and found[0] is not None):
             apart.add(name)
-    return [
-        table.assign(searcher=[f"{name} ({run})" if name in apart else name for name in table["searcher"]])
-        for table, run in zip(tables, runs, strict=True)
-    ]
+    return [{name: f"{name} ({run})" for name in apart} for run in _names_of(paths)]
 
 
 def _arms(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from rank_search.report.figures.rank_paths import RankPaths, layer_paths, rank_p
 from rank_search.report.figures.ranks import Ranks, largest_ranks, ranks
 from rank_search.report.measure import Measure
 from rank_search.report.pairs import block_values, blocks_of, pairs_of_task, pairs_over_blocks, ranking_of
-from rank_search.report.runs import RUN, read_runs
+from rank_search.report.runs import RUN, read_all
 from rank_search.report.stems import stem_of, told_apart
 from rank_search.report.summary import gist, run_summary, task_summary
 from rank_search.report.tables.charged import charged_table
@@ -84,6 +84,7 @@ class Report:
         summary: of every task, and on all tasks together: before those if a ranking tells a first, else after them.
         tables, figures: of all tasks together.
         title: what it is of.
+        unfinished: sentences on runs that lack cells which they planned; the summary begins with them.
         about: headings and texts on the run itself: its config, versions, how to run it again.
     """
 
@@ -97,6 +98,7 @@ class Report:
     figures: tuple[NamedFigure, ...] = ()
     title: str = ""
     about: Said = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
@@ -122,13 +124,14 @@ def report_of(*folders: Path | str) -> Report:
     pairs over tasks and budgets, and the figure ``critical_difference`` for at least three searchers and two blocks.
 
     Args:
-        folders: of runs that have ended at least one cell; ``read_runs`` says which may be compared.
+        folders: of runs that have ended at least one cell; ``read_all`` says which may be compared.
 
     Raises:
         RunError: if a file of a run folder is missing or malformed, or the numbers of two cannot be compared.
     """
-    results = read_runs(folders)
-    board = leaderboard(results)
+    runs = read_all(folders)
+    results = runs.results
+    board = leaderboard(results, runs.missing)
     texts = comparison(board)
     by_task = {str(task): rows for task, rows in board.groupby("task", sort=False)}
     sections = [
@@ -144,11 +147,12 @@ def report_of(*folders: Path | str) -> Report:
         legend=(*texts.legend, *([LEGEND] if any(_has_pairs(section) for section in sections) else [])),
         failures=texts.failures,
         remarks=texts.remarks,
-        summary=(*of_all, *of_tasks) if ranked else (*of_tasks, *of_all),
+        summary=(*runs.unfinished, *((*of_all, *of_tasks) if ranked else (*of_tasks, *of_all))),
         tables=tables,
         figures=_renamed(figures, named),
         title=", ".join(names_of([Path(folder) for folder in folders])),
         about=about_runs(folders),
+        unfinished=runs.unfinished,
     )
 
 
