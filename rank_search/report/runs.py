@@ -14,6 +14,8 @@ from rank_search.errors import InvalidInputError, RunError
 from rank_search.records.results import read_results
 from rank_search.records.run_config import read_run_config
 from rank_search.records.schema import measured
+from rank_search.report.config_difference import difference
+from rank_search.report.limits_felt import are_felt
 from rank_search.report.unfinished import Planned, planned_cells, unfinished_words
 
 RUN = "run"
@@ -49,9 +51,10 @@ def read_runs(folders: Sequence[Path | str]) -> pd.DataFrame:
 def read_all(folders: Sequence[Path | str]) -> Runs:
     """Reads the results of one or several runs, and what is missing of them.
 
-    Of several, tasks of one name must be the same task: definition, measure, dense measures. A searcher that was
-    defined, or limited, otherwise in another run gets its run's name; one that is the same in both has the seeds of
-    both. A cell that is in two runs with the same numbers is there once.
+    Several must have the same tasks, and those of one name be the same: definition, measure, dense measures. A searcher
+    that was defined otherwise in another run gets its run's name, and so does one under another limit that it may have
+    felt; one that is the same in both has the seeds of both. A cell that is in two runs with the same numbers is there
+    once.
 
     Raises:
         RunError: if a file is missing or malformed, tasks differ, or a cell has other numbers in another run.
@@ -83,6 +86,16 @@ def read_all(folders: Sequence[Path | str]) -> Runs:
 def _check_tasks(
     paths: tuple[Path, Path], tables: tuple[pd.DataFrame, pd.DataFrame], configs: tuple[Mapping[str, Any], ...]
 ) -> None:
+    names = [_tasks_of(table, config) for table, config in zip(tables, configs, strict=True)]
+    if names[0] != names[1]:
+        said = " and ".join(
+            f"{path} has task{'s' * (len(own) > 1)} {', '.join(sorted(own))}"
+            for path, own in zip(paths, names, strict=True)
+        )
+        raise RunError(
+            f"{said}: several runs are reported as one only where all have the same tasks; report them apart, or give "
+            "runs of the same tasks"
+        )
     one, other = tables
     for task in sorted({*one["task"]} & {*other["task"]}):
         cells = [table.loc[table["task"] == task] for table in tables]
@@ -95,12 +108,17 @@ def _check_tasks(
             )
 
 
+def _tasks_of(table: pd.DataFrame, config: Mapping[str, Any]) -> set[str]:
+    """Those of the config, whether any of their cells has ended; without one those that have."""
+    planned = config.get("tasks")
+    return set(map(str, planned if isinstance(planned, dict) and planned else table["task"]))
+
+
 def _definition_differs(one: Any, other: Any) -> str:
-    """Which key; empty if none does, or a run has no config."""
+    """Which keys, with both values; empty if none does, or a run has no config."""
     if not isinstance(one, dict) or not isinstance(other, dict):
         return ""
-    one, other = _of_task(one), _of_task(other)
-    return next((str(key) for key in sorted({*one, *other}) if one.get(key) != other.get(key)), "")
+    return difference(_of_task(one), _of_task(other))
 
 
 def _of_task(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,19 +151,22 @@ def _own_names(
     names = {str(name) for table in tables for name in table["searcher"]}
     apart = set()
     for name in names:
-        found = [own.get(name) for own, table in zip(arms, tables, strict=True) if name in set(table["searcher"])]
-        if any(arm != found[0] for arm in found if arm is not None and found[0] is not None):
+        cells = [table.loc[table["searcher"] == name] for table in tables]
+        here = [place for place, own in enumerate(arms) if name in own and len(cells[place])]
+        limits = [configs[place].get("limits") for place in here]
+        otherwise = any(arms[place][name] != arms[here[0]][name] for place in here)
+        if otherwise or are_felt(limits, pd.concat([cells[place] for place in here]) if here else cells[0]):
             apart.add(name)
     return [{name: f"{name} ({run})" for name in apart} for run in _names_of(paths)]
 
 
 def _arms(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By title what a searcher is, and how it is limited."""
+    """By title what a searcher is."""
     found = {}
     for arm in config.get("searchers") or []:
         if isinstance(arm, dict) and isinstance(arm.get("name"), str):
             own = {key: value for key, value in arm.items() if key not in NOT_OF_AN_ARM}
-            found[arm.get("label") or arm["name"].rpartition(":")[2]] = (own, config.get("limits"))
+            found[arm.get("label") or arm["name"].rpartition(":")[2]] = own
     return found
 
 

@@ -182,7 +182,8 @@ def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure
     if len(blocks_of(values)) < 2 or len(values) < 2:
         return (), (), (), False
     ranking = ranking_of(results)
-    left_out = [name for name in sorted(set(results["searcher"])) if ranking is None or name not in ranking.ranks]
+    blocks = blocks_of(values)
+    left_out = [name for name in sorted(set(results["searcher"])) if len(values.get(name, {})) < len(blocks)]
     figure = critical_difference_figure(ranking, "the measure after fine-tuning", left_out)
     tables = [
         *([] if ranking is None else [mean_ranks_table(ranking)]),

@@ -110,6 +110,18 @@ def test_over_blocks_a_test_that_does_not_reject_names_no_first_and_comes_last(t
     assert len(words.others) == 5
 
 
+def test_those_who_lack_a_block_are_named_also_where_nobody_is_ranked(write_run: Write) -> None:
+    rows = rows_of({"a": [0.9], "b": [0.8]})
+    lacking = [row for row in rows if (row["searcher"], row["budget"]) not in (("a", "macs=0.25"), ("b", "macs=0.5"))]
+    assert summary(write_run, lacking)[-1] == (
+        "No two searchers are ranked over all tasks and budgets. Not ranked, for want of a number in every block: a, b."
+    )
+    assert summary(write_run, rows[:-1])[-1].endswith("for want of a number in every block: b.")
+    three = [*rows, done("digits", "macs=0.5", "late", 0, 0.7)]
+    assert summary(write_run, three)[-1] == "Not ranked, for want of a number in every block: late."
+    assert not any("anked" in line for line in summary(write_run, rows))
+
+
 def test_over_many_blocks_the_first_is_named_with_those_not_told_from_it(tmp_path: Path) -> None:
     rows = [
         done(f"t{task}", "macs=0.5", name, 0, 0.9 - 0.1 * place)
