@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,7 +37,9 @@ from rank_search.report.tables.hypervolumes import hypervolumes_table
 from rank_search.report.tables.leaderboard import leaderboard
 from rank_search.report.tables.mean_ranks import mean_ranks_table
 from rank_search.report.tables.pairs import LEGEND, pairs_over_blocks_table, pairs_table
+from rank_search.report.tables.plans import plans_table
 from rank_search.report.tables.table import Table
+from rank_search.space.plan import Choice
 
 Figure = MeasureAgainstCost | Incumbents | Ranks | RankPaths | Probabilities | CriticalDifference
 
@@ -62,6 +65,7 @@ class Section:
         figures: all of them.
         summary: sentences.
         gist: the one for a reader who reads no more.
+        plans: of every finished cell, for pages on which one can be chosen; None where figures show all of them.
     """
 
     task: str
@@ -69,6 +73,7 @@ class Section:
     figures: tuple[NamedFigure, ...]
     summary: tuple[str, ...] = ()
     gist: str = ""
+    plans: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,23 @@ def _section(task: str, board: Table, rows: pd.DataFrame, cells: pd.DataFrame) -
         tables.append(pairs_table(task, pairs, Measure.of(rows)))
     if (volumes := hypervolumes_table(task, cells)) is not None:
         tables.append(volumes)
-    figures = tuple(_figures(task, rows, cells.loc[cells["status"] == "done"]))
-    return Section(task, tuple(tables), figures, task_summary(task, rows, cells, pairs), gist(rows, cells))
+    done = cells.loc[cells["status"] == "done"]
+    plans = {place: read_plan(*cell) for place, cell in zip(done.index, _places(done), strict=True)}
+    figures = tuple(_figures(task, rows, done, plans))
+    said = task_summary(task, rows, cells, pairs)
+    return Section(task, tuple(tables), figures, said, gist(rows, cells), _all_plans(task, done, plans))
+
+
+def _all_plans(task: str, cells: pd.DataFrame, plans: Mapping[Any, Mapping[str, Choice]]) -> Table | None:
+    """Of all finished cells; figures show the first seed of every searcher."""
+    if not cells.duplicated(["budget", "searcher"]).any():
+        return None
+    found = {}
+    for budget in largest_first(cells["budget"]):
+        of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
+        for place, searcher, seed in zip(of_budget.index, of_budget["searcher"], of_budget["seed"], strict=True):
+            found[str(budget), str(searcher), int(seed)] = plans[place]
+    return plans_table(task, found)
 
 
 def _has_pairs(section: Section) -> bool:
@@ -193,15 +213,16 @@ def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure
     return tuple(tables), named, run_summary(ranking, left_out), ranking is not None and ranking.tells
 
 
-def _figures(task: str, rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[NamedFigure]:
-    """Those of one task's finished cells."""
+def _figures(
+    task: str, rows: pd.DataFrame, cells: pd.DataFrame, plans: Mapping[Any, Mapping[str, Choice]]
+) -> Iterator[NamedFigure]:
+    """Those of one task's finished cells, whose plans are given by their place in the table."""
     if cells.empty:
         return
     measure = Measure.of(rows).name
     for cost in costs_of(rows):
         against = {MACS: "cost", TIME: "time"}.get(cost, cost.removeprefix("kept_"))
         yield _figure(measure_against_cost(task, rows, cost), f"{measure}_against_{against}", task)
-    plans = {place: read_plan(*cell) for place, cell in zip(cells.index, _places(cells), strict=True)}
     largest = largest_ranks(plans.values())
     for budget in largest_first(cells["budget"]):
         of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
