@@ -121,8 +121,8 @@ def report_of(*folders: Path | str) -> Report:
 
     Per task the leaderboard, what was charged, and where there is more than one searcher or budget the pairs and the
     hypervolumes. Of its finished cells the figures: ``<measure>_against_cost_<task>``; where times are known
-    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for other metrics that budgets limit; per
-    budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
+    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for parameters and the space's other metrics;
+    per budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
     trains ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher
     that learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace
     has them. A task or budget without a finished cell has no figure. Of all tasks together there are mean ranks and

@@ -269,7 +269,7 @@ def test_many_figures_of_a_kind_can_be_opened(write_run: Write) -> None:
     more = page.all("details", class_="more")
     assert [node.all("summary")[0].text for node in more] == ["2 more of these figures"] * 2
     assert [len(node.all("figure")) for node in more] == [2, 2]
-    assert len(page.all("figure")) == 2 + 6 + 6
+    assert len(page.all("figure")) == 3 + 6 + 6
 
 
 def test_a_run_without_a_finished_cell_has_a_page(write_run: Write) -> None:
