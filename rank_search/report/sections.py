@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rank_search.records.plans import read_plan
+from rank_search.records.schema import LOSS_BEFORE
 from rank_search.records.steps import read_steps
 from rank_search.records.trace import read_trace
 from rank_search.report.about import Said, about_runs, names_of
@@ -121,8 +122,8 @@ def report_of(*folders: Path | str) -> Report:
 
     Per task the leaderboard, what was charged, and where there is more than one searcher or budget the pairs and the
     hypervolumes. Of its finished cells the figures: ``<measure>_against_cost_<task>``; where times are known
-    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for parameters and the space's other metrics;
-    per budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
+    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for parameters and other metrics; per
+    budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
     trains ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher
     that learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace
     has them. A task or budget without a finished cell has no figure. Of all tasks together there are mean ranks and
@@ -228,7 +229,8 @@ def _figures(
         of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
         by_searcher = {str(searcher): group for searcher, group in of_budget.groupby("searcher")}
         steps = {name: [read_steps(*cell) for cell in _places(group)] for name, group in by_searcher.items()}
-        yield _figure(incumbents(task, budget, steps, measure), "incumbent", task, budget)
+        losses = {name: list(group[LOSS_BEFORE]) for name, group in by_searcher.items() if LOSS_BEFORE in group}
+        yield _figure(incumbents(task, budget, steps, measure, losses), "incumbent", task, budget)
         first = {f"{name}\nseed {group['seed'].iloc[0]}": plans[group.index[0]] for name, group in by_searcher.items()}
         yield _figure(ranks(task, budget, first, largest), "ranks", task, budget)
         for searcher, group in by_searcher.items():

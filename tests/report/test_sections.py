@@ -169,3 +169,13 @@ def test_only_searchers_with_probabilities_in_their_trace_have_theirs(write_run:
         ("t at macs=0.3: probabilities of ranks, both (seed 1)", ["a"]),
         ("t at macs=0.3: probabilities of ranks, relaxation (seed 2)", ["a"]),
     ]
+
+
+def test_losses_before_the_fine_tune_are_answers_of_the_figure_of_progress(write_run: Write) -> None:
+    """The column is of newer runs; without it the figure is as it was."""
+    rows = [done("t", "macs=0.5", "rule", seed, 0.9, evaluations=0) for seed in (0, 1)]
+    (before,) = figures(report_of(write_run(rows)), Incumbents)
+    assert before.answers == {}
+    assert before.message
+    (figure,) = figures(report_of(write_run([row | {"loss_before": 0.5 + row["seed"]} for row in rows])), Incumbents)
+    assert (figure.answers["rule"].mean, figure.answers["rule"].low, figure.answers["rule"].high) == (1.0, 0.5, 1.5)
