@@ -45,7 +45,7 @@ def test_a_report_is_printed_in_any_encoding_and_its_plots_are_written(
     assert "90.5" in said
     assert ("±" in said) == (encoding != "ascii")
     assert ("長" in said) == (encoding == "utf-8")
-    assert len(list((folder / "plots").glob("*.png"))) == 4
+    assert len(list((folder / "plots").glob("*.png"))) == 5
 
 
 @pytest.mark.parametrize("words", [["list"], ["inspect", "--model", "digits_net", "--input", "1,8,8"]])
@@ -64,7 +64,7 @@ def test_a_pipe_that_is_closed_ends_the_report_without_a_word_after_its_plots(fo
         os.close(writing)
     assert answer.stderr == b""
     assert answer.returncode == 141
-    assert len(list((folder / "plots").glob("*.png"))) == 4
+    assert len(list((folder / "plots").glob("*.png"))) == 5
 
 
 def test_a_path_that_the_file_system_does_not_take_is_one_line(

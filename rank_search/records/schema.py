@@ -57,6 +57,9 @@ RESULT_OPTIONAL = ("weight_error", "score", "lower_bound")
 """Numbers that a finished cell may lack."""
 MEASURED = ("{}_before", "val_{}", "test_{}", "dense_val_{}", "dense_test_{}")
 """A measure's columns: before the fine-tune, after it on the validation and the test set, and the dense network's."""
+LOSS_BEFORE = "loss_before"
+"""The objective's loss before the fine-tune, on the whole validation set: one unit for all methods; runs of older
+releases lack it."""
 OPTIONAL_MEASURED = ("test_{}", "dense_test_{}")
 
 STEP_TEXTS = ("cached", "failure")

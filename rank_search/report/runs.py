@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from rank_search.errors import InvalidInputError, RunError
 from rank_search.records.results import read_results
 from rank_search.records.run_config import read_run_config
 from rank_search.records.schema import measured
+from rank_search.report.config_difference import difference
+from rank_search.report.limits_felt import are_felt
+from rank_search.report.unfinished import Planned, planned_cells, unfinished_words
 
 RUN = "run"
 """Column of the folder that a cell is in."""
@@ -24,12 +28,33 @@ REPEATED = ("score", "lower_bound", "evaluations", "samples_forward", "samples_t
 """What a cell has again when it is run again, beside its measures and its cost; times are not."""
 
 
-def read_runs(folders: Sequence[Path | str]) -> pd.DataFrame:
-    """Reads the results of one or several runs; the column ``run`` says in which folder a cell is.
+@dataclass(frozen=True)
+class Runs:
+    """One or several runs as one.
 
-    Of several, tasks of one name must be the same task: definition, measure, dense measures. A searcher that was
-    defined, or limited, otherwise in another run gets its run's name; one that is the same in both has the seeds of
-    both. A cell that is in two runs with the same numbers is there once.
+    Attributes:
+        results: a row per cell that has ended; the column ``run`` says in which folder it is.
+        missing: the cells that a config plans and no run has ended, by the names of ``results``.
+        unfinished: a sentence per run that lacks cells.
+    """
+
+    results: pd.DataFrame
+    missing: tuple[Planned, ...] = ()
+    unfinished: tuple[str, ...] = ()
+
+
+def read_runs(folders: Sequence[Path | str]) -> pd.DataFrame:
+    """The results of one or several runs, as ``read_all`` reads them."""
+    return read_all(folders).results
+
+
+def read_all(folders: Sequence[Path | str]) -> Runs:
+    """Reads the results of one or several runs, and what is missing of them.
+
+    Several must have the same tasks, and those of one name be the same: definition, measure, dense measures. A searcher
+    that was defined otherwise in another run gets its run's name, and so does one under another limit that it may have
+    felt; one that is the same in both has the seeds of both. A cell that is in two runs with the same numbers is there
+    once.
 
     Raises:
         RunError: if a file is missing or malformed, tasks differ, or a cell has other numbers in another run.
@@ -39,18 +64,38 @@ def read_runs(folders: Sequence[Path | str]) -> pd.DataFrame:
     if not paths or len({path.resolve() for path in paths}) < len(paths):
         raise InvalidInputError(f"{', '.join(map(str, paths)) or 'no run'}: give one run folder or more, each once")
     tables = [read_results(path).assign(**{RUN: str(path)}) for path in paths]
-    if len(tables) == 1:
-        return tables[0]
     configs = [read_run_config(path) for path in paths]
     for place, (path, table, config) in enumerate(zip(paths, tables, configs, strict=True)):
         for before in range(place):
             _check_tasks((paths[before], path), (tables[before], table), (configs[before], config))
-    return _once(pd.concat(_with_own_names(paths, tables, configs), ignore_index=True))
+    names = _own_names(paths, tables, configs)
+    missing, said = [], []
+    for run, table, config, own in zip(_names_of(paths), tables, configs, names, strict=True):
+        planned = planned_cells(config)
+        states = {Planned(*cell): state for *cell, state in table[[*Planned._fields, "status"]].itertuples(index=False)}
+        if absent := [cell for cell in planned if cell not in states]:
+            done, failed = (sum(states.get(cell) == state for cell in planned) for state in ("done", "failed"))
+            said.append(unfinished_words(run if len(paths) > 1 else "", done, failed, planned, absent))
+        missing += [cell._replace(searcher=own.get(cell.searcher, cell.searcher)) for cell in absent]
+    named = [table.assign(searcher=table["searcher"].replace(own)) for table, own in zip(tables, names, strict=True)]
+    results = _once(pd.concat(named, ignore_index=True)) if len(named) > 1 else tables[0]
+    ended = {Planned(*cell) for cell in results[[*Planned._fields]].itertuples(index=False)}
+    return Runs(results, tuple(cell for cell in dict.fromkeys(missing) if cell not in ended), tuple(said))
 
 
 def _check_tasks(
     paths: tuple[Path, Path], tables: tuple[pd.DataFrame, pd.DataFrame], configs: tuple[Mapping[str, Any], ...]
 ) -> None:
+    names = [_tasks_of(table, config) for table, config in zip(tables, configs, strict=True)]
+    if names[0] != names[1]:
+        said = " and ".join(
+            f"{path} has task{'s' * (len(own) > 1)} {', '.join(sorted(own))}"
+            for path, own in zip(paths, names, strict=True)
+        )
+        raise RunError(
+            f"{said}: several runs are reported as one only where all have the same tasks; report them apart, or give "
+            "runs of the same tasks"
+        )
     one, other = tables
     for task in sorted({*one["task"]} & {*other["task"]}):
         cells = [table.loc[table["task"] == task] for table in tables]
@@ -63,12 +108,17 @@ def _check_tasks(
             )
 
 
+def _tasks_of(table: pd.DataFrame, config: Mapping[str, Any]) -> set[str]:
+    """Those of the config, whether any of their cells has ended; without one those that have."""
+    planned = config.get("tasks")
+    return set(map(str, planned if isinstance(planned, dict) and planned else table["task"]))
+
+
 def _definition_differs(one: Any, other: Any) -> str:
-    """Which key; empty if none does, or a run has no config."""
+    """Which keys, with both values; empty if none does, or a run has no config."""
     if not isinstance(one, dict) or not isinstance(other, dict):
         return ""
-    one, other = _of_task(one), _of_task(other)
-    return next((str(key) for key in sorted({*one, *other}) if one.get(key) != other.get(key)), "")
+    return difference(_of_task(one), _of_task(other))
 
 
 def _of_task(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,32 +138,35 @@ def _measure_differs(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def _with_own_names(
-    paths: Sequence[Path], tables: Sequence[pd.DataFrame], configs: Sequence[Mapping[str, Any]]
-) -> list[pd.DataFrame]:
-    """The tables, with the run's name after searchers that are not the same everywhere."""
-    arms = [_arms(config) for config in configs]
+def _names_of(paths: Sequence[Path]) -> list[str]:
     runs = [path.resolve().name for path in paths]
-    runs = runs if len(set(runs)) == len(runs) else [str(path) for path in paths]
+    return runs if len(set(runs)) == len(runs) else [str(path) for path in paths]
+
+
+def _own_names(
+    paths: Sequence[Path], tables: Sequence[pd.DataFrame], configs: Sequence[Mapping[str, Any]]
+) -> list[dict[str, str]]:
+    """Per run the names of searchers that are not the same everywhere, with the run's name after them."""
+    arms = [_arms(config) for config in configs]
     names = {str(name) for table in tables for name in table["searcher"]}
     apart = set()
     for name in names:
-        found = [own.get(name) for own, table in zip(arms, tables, strict=True) if name in set(table["searcher"])]
-        if any(arm != found[0] for arm in found if arm is not None and found[0] is not None):
+        cells = [table.loc[table["searcher"] == name] for table in tables]
+        here = [place for place, own in enumerate(arms) if name in own and len(cells[place])]
+        limits = [configs[place].get("limits") for place in here]
+        otherwise = any(arms[place][name] != arms[here[0]][name] for place in here)
+        if otherwise or are_felt(limits, pd.concat([cells[place] for place in here]) if here else cells[0]):
             apart.add(name)
-    return [
-        table.assign(searcher=[f"{name} ({run})" if name in apart else name for name in table["searcher"]])
-        for table, run in zip(tables, runs, strict=True)
-    ]
+    return [{name: f"{name} ({run})" for name in apart} for run in _names_of(paths)]
 
 
 def _arms(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By title what a searcher is, and how it is limited."""
+    """By title what a searcher is."""
     found = {}
     for arm in config.get("searchers") or []:
         if isinstance(arm, dict) and isinstance(arm.get("name"), str):
             own = {key: value for key, value in arm.items() if key not in NOT_OF_AN_ARM}
-            found[arm.get("label") or arm["name"].rpartition(":")[2]] = (own, config.get("limits"))
+            found[arm.get("label") or arm["name"].rpartition(":")[2]] = own
     return found
 
 

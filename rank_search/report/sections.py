@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from rank_search.records.plans import read_plan
+from rank_search.records.schema import LOSS_BEFORE
 from rank_search.records.steps import read_steps
 from rank_search.records.trace import read_trace
 from rank_search.report.about import Said, about_runs, names_of
@@ -27,7 +29,7 @@ from rank_search.report.figures.rank_paths import RankPaths, layer_paths, rank_p
 from rank_search.report.figures.ranks import Ranks, largest_ranks, ranks
 from rank_search.report.measure import Measure
 from rank_search.report.pairs import block_values, blocks_of, pairs_of_task, pairs_over_blocks, ranking_of
-from rank_search.report.runs import RUN, read_runs
+from rank_search.report.runs import RUN, read_all
 from rank_search.report.stems import stem_of, told_apart
 from rank_search.report.summary import gist, run_summary, task_summary
 from rank_search.report.tables.charged import charged_table
@@ -36,7 +38,9 @@ from rank_search.report.tables.hypervolumes import hypervolumes_table
 from rank_search.report.tables.leaderboard import leaderboard
 from rank_search.report.tables.mean_ranks import mean_ranks_table
 from rank_search.report.tables.pairs import LEGEND, pairs_over_blocks_table, pairs_table
+from rank_search.report.tables.plans import plans_table
 from rank_search.report.tables.table import Table
+from rank_search.space.plan import Choice
 
 Figure = MeasureAgainstCost | Incumbents | Ranks | RankPaths | Probabilities | CriticalDifference
 
@@ -62,6 +66,7 @@ class Section:
         figures: all of them.
         summary: sentences.
         gist: the one for a reader who reads no more.
+        plans: of every finished cell, for pages on which one can be chosen; None where figures show all of them.
     """
 
     task: str
@@ -69,6 +74,7 @@ class Section:
     figures: tuple[NamedFigure, ...]
     summary: tuple[str, ...] = ()
     gist: str = ""
+    plans: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,10 @@ class Report:
         legend: paragraphs that hold for all tables.
         failures: one line per failed cell.
         remarks: one line for all finished cells that have the same.
-        summary: sentences on all tasks together, then those of every task.
+        summary: of every task, and on all tasks together: before those if a ranking tells a first, else after them.
         tables, figures: of all tasks together.
         title: what it is of.
+        unfinished: sentences on runs that lack cells which they planned; the summary begins with them.
         about: headings and texts on the run itself: its config, versions, how to run it again.
     """
 
@@ -97,6 +104,7 @@ class Report:
     figures: tuple[NamedFigure, ...] = ()
     title: str = ""
     about: Said = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def all_tables(self) -> tuple[Table, ...]:
@@ -114,7 +122,7 @@ def report_of(*folders: Path | str) -> Report:
 
     Per task the leaderboard, what was charged, and where there is more than one searcher or budget the pairs and the
     hypervolumes. Of its finished cells the figures: ``<measure>_against_cost_<task>``; where times are known
-    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for other metrics that budgets limit; per
+    ``<measure>_against_time_<task>``; ``<measure>_against_<metric>_<task>`` for parameters and other metrics; per
     budget ``incumbent_<task>_<budget>`` and ``ranks_<task>_<budget>``; for every searcher that learns ranks while it
     trains ``rank_paths_<task>_<budget>_<searcher>`` of its first seed whose trace has ranks; and for every searcher
     that learns a probability for each rank ``probabilities_<task>_<budget>_<searcher>`` of its first seed whose trace
@@ -122,20 +130,22 @@ def report_of(*folders: Path | str) -> Report:
     pairs over tasks and budgets, and the figure ``critical_difference`` for at least three searchers and two blocks.
 
     Args:
-        folders: of runs that have ended at least one cell; ``read_runs`` says which may be compared.
+        folders: of runs that have ended at least one cell; ``read_all`` says which may be compared.
 
     Raises:
         RunError: if a file of a run folder is missing or malformed, or the numbers of two cannot be compared.
     """
-    results = read_runs(folders)
-    board = leaderboard(results)
+    runs = read_all(folders)
+    results = runs.results
+    board = leaderboard(results, runs.missing)
     texts = comparison(board)
     by_task = {str(task): rows for task, rows in board.groupby("task", sort=False)}
     sections = [
         _section(task, table, rows, results.loc[results["task"] == task])
         for (task, rows), table in zip(by_task.items(), texts.tables, strict=True)
     ]
-    tables, figures, summary = _of_all(results)
+    tables, figures, of_all, ranked = _of_all(results)
+    of_tasks = tuple(sentence for section in sections for sentence in section.summary)
     named = told_apart(figure.stem for figures in (*(s.figures for s in sections), figures) for figure in figures)
     return Report(
         sections=tuple(replace(section, figures=_renamed(section.figures, named)) for section in sections),
@@ -143,11 +153,12 @@ def report_of(*folders: Path | str) -> Report:
         legend=(*texts.legend, *([LEGEND] if any(_has_pairs(section) for section in sections) else [])),
         failures=texts.failures,
         remarks=texts.remarks,
-        summary=(*summary, *(sentence for section in sections for sentence in section.summary)),
+        summary=(*runs.unfinished, *((*of_all, *of_tasks) if ranked else (*of_tasks, *of_all))),
         tables=tables,
         figures=_renamed(figures, named),
         title=", ".join(names_of([Path(folder) for folder in folders])),
         about=about_runs(folders),
+        unfinished=runs.unfinished,
     )
 
 
@@ -160,45 +171,66 @@ def _section(task: str, board: Table, rows: pd.DataFrame, cells: pd.DataFrame) -
         tables.append(pairs_table(task, pairs, Measure.of(rows)))
     if (volumes := hypervolumes_table(task, cells)) is not None:
         tables.append(volumes)
-    figures = tuple(_figures(task, rows, cells.loc[cells["status"] == "done"]))
-    return Section(task, tuple(tables), figures, task_summary(task, rows, cells, pairs), gist(rows, cells))
+    done = cells.loc[cells["status"] == "done"]
+    plans = {place: read_plan(*cell) for place, cell in zip(done.index, _places(done), strict=True)}
+    figures = tuple(_figures(task, rows, done, plans))
+    said = task_summary(task, rows, cells, pairs)
+    return Section(task, tuple(tables), figures, said, gist(rows, cells), _all_plans(task, done, plans))
+
+
+def _all_plans(task: str, cells: pd.DataFrame, plans: Mapping[Any, Mapping[str, Choice]]) -> Table | None:
+    """Of all finished cells; figures show the first seed of every searcher."""
+    if not cells.duplicated(["budget", "searcher"]).any():
+        return None
+    found = {}
+    for budget in largest_first(cells["budget"]):
+        of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
+        for place, searcher, seed in zip(of_budget.index, of_budget["searcher"], of_budget["seed"], strict=True):
+            found[str(budget), str(searcher), int(seed)] = plans[place]
+    return plans_table(task, found)
 
 
 def _has_pairs(section: Section) -> bool:
     return any(table.name.startswith("pairs_") for table in section.tables)
 
 
-def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure, ...], tuple[str, ...]]:
-    """Tables, figures and sentences on all tasks and budgets together; nothing for a single block."""
+def _of_all(results: pd.DataFrame) -> tuple[tuple[Table, ...], tuple[NamedFigure, ...], tuple[str, ...], bool]:
+    """Tables, figures and sentences on all tasks and budgets together, and whether they tell who is first.
+
+    Nothing for a single block.
+    """
     values = block_values(results)
     if len(blocks_of(values)) < 2 or len(values) < 2:
-        return (), (), ()
+        return (), (), (), False
     ranking = ranking_of(results)
-    left_out = [name for name in sorted(set(results["searcher"])) if ranking is None or name not in ranking.ranks]
+    blocks = blocks_of(values)
+    left_out = [name for name in sorted(set(results["searcher"])) if len(values.get(name, {})) < len(blocks)]
     figure = critical_difference_figure(ranking, "the measure after fine-tuning", left_out)
     tables = [
         *([] if ranking is None else [mean_ranks_table(ranking)]),
         pairs_over_blocks_table(pairs_over_blocks(results)),
     ]
     named = () if figure is None else (NamedFigure("critical_difference", figure),)
-    return tuple(tables), named, run_summary(ranking, left_out)
+    return tuple(tables), named, run_summary(ranking, left_out), ranking is not None and ranking.tells
 
 
-def _figures(task: str, rows: pd.DataFrame, cells: pd.DataFrame) -> Iterator[NamedFigure]:
-    """Those of one task's finished cells."""
+def _figures(
+    task: str, rows: pd.DataFrame, cells: pd.DataFrame, plans: Mapping[Any, Mapping[str, Choice]]
+) -> Iterator[NamedFigure]:
+    """Those of one task's finished cells, whose plans are given by their place in the table."""
     if cells.empty:
         return
     measure = Measure.of(rows).name
     for cost in costs_of(rows):
         against = {MACS: "cost", TIME: "time"}.get(cost, cost.removeprefix("kept_"))
         yield _figure(measure_against_cost(task, rows, cost), f"{measure}_against_{against}", task)
-    plans = {place: read_plan(*cell) for place, cell in zip(cells.index, _places(cells), strict=True)}
     largest = largest_ranks(plans.values())
     for budget in largest_first(cells["budget"]):
         of_budget = cells.loc[cells["budget"] == budget].sort_values(["searcher", "seed"])
         by_searcher = {str(searcher): group for searcher, group in of_budget.groupby("searcher")}
         steps = {name: [read_steps(*cell) for cell in _places(group)] for name, group in by_searcher.items()}
-        yield _figure(incumbents(task, budget, steps, measure), "incumbent", task, budget)
+        losses = {name: list(group[LOSS_BEFORE]) for name, group in by_searcher.items() if LOSS_BEFORE in group}
+        yield _figure(incumbents(task, budget, steps, measure, losses), "incumbent", task, budget)
         first = {f"{name}\nseed {group['seed'].iloc[0]}": plans[group.index[0]] for name, group in by_searcher.items()}
         yield _figure(ranks(task, budget, first, largest), "ranks", task, budget)
         for searcher, group in by_searcher.items():

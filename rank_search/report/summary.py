@@ -10,6 +10,7 @@ import pandas as pd
 
 from rank_search.report.measure import Measure
 from rank_search.report.pairs import LEVEL, Pair, reported_column
+from rank_search.report.ranking_words import not_told_words, too_few_words
 from rank_search.report.statistics.friedman import Ranking
 from rank_search.report.tables.pairs import p_words, signed
 
@@ -65,21 +66,22 @@ def gist(board: pd.DataFrame, cells: pd.DataFrame) -> str:
 
 
 def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, ...]:
-    """Sentences on all tasks and budgets together; none where fewer than three searchers or two blocks were ranked.
+    """Sentences on all tasks and budgets together: who is first, if three searchers were ranked, and who was not.
 
     Args:
         ranking: of the searchers that have every block.
         left_out: those that have not.
     """
+    nobody = "" if ranking is not None else "No two searchers are ranked over all tasks and budgets. "
+    out = f"{nobody}Not ranked, for want of a number in every block: {', '.join(left_out)}."
     if ranking is None or math.isnan(ranking.p):
-        return ()
+        return (out,) if left_out else ()
     first = next(iter(ranking.ranks))
     said = f"Over {ranking.blocks} tasks x budgets, Friedman's {p_words(ranking.p)}"
-    if ranking.p > LEVEL:
-        words = (
-            f"No searcher is shown to be better than the others: over {ranking.blocks} tasks x budgets the mean "
-            f"ranks of {len(ranking.ranks)} searchers are not told apart at 5 % (Friedman's {p_words(ranking.p)})."
-        )
+    if not ranking.can_tell:
+        words = too_few_words(ranking)
+    elif ranking.p > LEVEL:
+        words = not_told_words(ranking)
     else:
         alike = [name for name in ranking.not_worse if name != first]
         told = f"not told from it: {', '.join(alike)}" if alike else "it is told from all others"
@@ -87,7 +89,6 @@ def run_summary(ranking: Ranking | None, left_out: Sequence[str]) -> tuple[str, 
             f"{said}. First by mean rank: {first} ({ranking.ranks[first]:.2f}); Nemenyi's critical difference at 5 % "
             f"is {ranking.critical_difference:.2f}; {told}."
         )
-    out = f"Not ranked, for want of a number in every block: {', '.join(left_out)}."
     return (words, out) if left_out else (words,)
 
 

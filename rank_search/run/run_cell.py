@@ -20,6 +20,7 @@ from rank_search.memory import release_memory
 from rank_search.records.schema import (
     CHECKPOINT_FILE,
     FINETUNE_FILE,
+    LOSS_BEFORE,
     PLAN_FILE,
     RESULT_FILE,
     STAGES_FILE,
@@ -172,6 +173,7 @@ def _run(
         **kept(cost, dense["cost"]),
         **times,
         **_measured(best.before.measures, best.after.measures, test, dense["validation"], dense["test"]),
+        LOSS_BEFORE: _finite(best.before.measures["loss"]),
         "weight_error": common.weight_error(best.plan),
         "score": best.score,
         "lower_bound": result.lower_bound,
@@ -203,9 +205,13 @@ def _measured(*sets: Mapping[str, float] | None) -> dict[str, float | None]:
     row: dict[str, float | None] = {}
     for measure in sets[0]:
         if measure not in UNMEASURED:
-            values = [None if found is None or not math.isfinite(found[measure]) else found[measure] for found in sets]
+            values = [None if found is None else _finite(found[measure]) for found in sets]
             row |= dict(zip(measured(measure), values, strict=True))
     return row
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _spent(result: SearchResult) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def test_the_report_names_the_first_and_every_failure(recorded_folder: Path, tmp
     mean = frame.groupby("searcher")["regret_20"].mean()
     assert found.tables[0].columns[0].cells[0] in mean.index[mean == mean.min()]  # several may have found the best
     assert "First by mean regret after the work of 20 evaluations" in found.words[0]
+    assert found.words[1].startswith("2 blocks (tasks x budgets) are too few to rank 3 searchers: ")
+    assert not any("First by mean rank" in line for line in found.words)
     assert [table.columns[0].header.strip() for table in found.tables] == ["searcher", "searcher", "proxy"]
     assert sum("Kendall's tau between the mean ranks" in line for line in found.words) == 1
 

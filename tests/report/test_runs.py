@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folder import Row, done
+from run_folder import Row, done, failed
 from seeded_runs import rows_of, write_evaluated
 
 from rank_search.errors import InvalidInputError, RunError
@@ -82,6 +82,44 @@ def test_a_searcher_that_was_defined_or_limited_otherwise_has_its_runs_name(two:
     assert found["searcher"].tolist() == ["tpe (one)", "random", "tpe (other)"]
 
 
+def test_limits_part_only_searchers_that_can_have_felt_them(two: Any) -> None:
+    """A limit of evaluations says nothing to a searcher that makes none, nor one of seconds that none has used up."""
+    rows = [
+        [done("digits", "macs=0.5", "tpe", seed, 0.9), done("digits", "macs=0.5", "knapsack", seed, 0.8, evaluations=0)]
+        for seed in (0, 1)
+    ]
+    arms = [{"name": "tpe"}, {"name": "knapsack"}]
+
+    def merged(**limits: Any) -> list[str]:
+        both = two(*rows, config(searchers=arms), config(searchers=arms, limits=limits))
+        return list(dict.fromkeys(read_runs(both)["searcher"]))
+
+    assert merged(evaluations=16) == ["tpe (one)", "knapsack", "tpe (other)"]
+    assert merged(evaluations=8, wall_seconds=12.6) == ["tpe", "knapsack"]  # every search took 12.5 s
+    assert len(merged(evaluations=8, wall_seconds=12.5)) == 4
+    assert len(merged(evaluations=8, samples_trained=10**6)) == 4  # both trained 500 samples
+
+
+def test_a_failed_cell_does_not_say_that_it_felt_no_limit(two: Any) -> None:
+    rows = [[failed("digits", "macs=0.5", "tpe", seed, "no")] for seed in (0, 1)]
+    found = read_runs(two(*rows, config(), config(limits={"evaluations": 16})))
+    assert found["searcher"].tolist() == ["tpe (one)", "tpe (other)"]
+
+
+@pytest.mark.parametrize("tasks", [["mnist1d"], ["digits", "mnist1d"]])
+def test_runs_of_other_tasks_are_refused_with_the_tasks_of_each(two: Any, tasks: list[str]) -> None:
+    second = [done(task, "macs=0.5", "tpe", 1, 0.9) for task in tasks]
+    with pytest.raises(RunError, match=f"one has task digits and .*other has tasks? {', '.join(tasks)}: several runs"):
+        read_runs(two([done("digits", "macs=0.5", "tpe", 0, 0.9)], second))
+
+
+def test_a_task_that_has_no_ended_cell_yet_is_a_task_of_the_run(two: Any) -> None:
+    digits = CONFIG["tasks"]["digits"]
+    planned = {**CONFIG, "tasks": {"digits": digits, "later": digits}}
+    rows = [[done("digits", "macs=0.5", "tpe", 0, 0.9)], [done("later", "macs=0.5", "tpe", 0, 0.9)]]
+    assert len(read_runs(two(*rows, planned, planned))) == 2
+
+
 def test_workers_and_labels_change_no_searcher(two: Any) -> None:
     arm = {"name": "my_module:tpe", "options": {}, "label": "tpe", "workers": 4}
     same = {"name": "my_module:tpe", "options": {}, "label": "", "workers": 1}
@@ -95,8 +133,9 @@ def test_workers_and_labels_change_no_searcher(two: Any) -> None:
     [
         ({"dense_test_accuracy": 0.95}, {}, r"dense_test_accuracy \(0\.96, 0\.95\)"),
         ({"unit": ""}, {}, r"the measure \(accuracy/higher/%, accuracy/higher/\)"),
-        ({}, {"data": {"name": "mnist"}}, "data"),
-        ({}, {"space": {"forms": ["cp"], "metrics": []}}, "space"),
+        ({}, {"data": {"name": "mnist"}}, r"data\.name \(digits, mnist\)"),
+        ({}, {"space": {"forms": ["cp"], "metrics": []}}, r"space\.forms\[0\] \(svd, cp\)"),
+        ({}, {"finetune": {"lr": 0.02}}, r"finetune \(not given, {'lr': 0\.02}\)"),
     ],
 )
 def test_tasks_of_one_name_that_differ_are_refused(

@@ -54,6 +54,7 @@ def test_a_section_per_task_has_a_table_and_the_figures_of_its_finished_cells(wr
     digits, lost = report.sections
     assert [(named.stem, type(named.figure)) for named in digits.figures] == [
         ("accuracy_against_cost_digits", MeasureAgainstCost),
+        ("accuracy_against_params_digits", MeasureAgainstCost),
         ("accuracy_against_time_digits", MeasureAgainstCost),
         ("incumbent_digits_macs=0.5", Incumbents),
         ("ranks_digits_macs=0.5", Ranks),
@@ -81,17 +82,19 @@ def test_tasks_of_two_measures_have_figures_named_by_them(write_run: Write) -> N
     report = report_of(write_run(rows))
     assert stems(report) == [
         "accuracy_against_cost_digits",
+        "accuracy_against_params_digits",
         "accuracy_against_time_digits",
         "incumbent_digits_macs=0.5",
         "ranks_digits_macs=0.5",
         "rmse_against_cost_prices",
+        "rmse_against_params_prices",
         "rmse_against_time_prices",
         "incumbent_prices_macs=0.5",
         "ranks_prices_macs=0.5",
     ]
     assert [figure.y_label for figure in figures(report, MeasureAgainstCost)] == [
-        *["Test accuracy after fine-tuning (%)"] * 2,
-        *["Test rmse after fine-tuning"] * 2,
+        *["Test accuracy after fine-tuning (%)"] * 3,
+        *["Test rmse after fine-tuning"] * 3,
     ]
     assert [section.tables[0].title for section in report.sections] == ["digits", "prices: rmse, lower is better"]
 
@@ -138,7 +141,7 @@ def test_only_searchers_with_ranks_in_their_trace_have_their_paths(write_run: Wr
     put_trace(folder, "t-macs=0.3-batude-1", [{"step": 0, "round": 2}])
     put_trace(folder, "t-macs=0.3-other-1", [{"step": 0, "probabilities": {"a": [1.0]}}])
     report = report_of(folder)
-    assert stems(report)[4:] == ["incumbent_t_macs=0.3", "ranks_t_macs=0.3", "rank_paths_t_macs=0.3_batude"]
+    assert stems(report)[5:] == ["incumbent_t_macs=0.3", "ranks_t_macs=0.3", "rank_paths_t_macs=0.3_batude"]
     (paths,) = figures(report, RankPaths)
     assert paths.title == "t at macs=0.3: ranks while training, batude (seed 2)"
     assert list(paths.layers) == ["a", "b"]
@@ -157,7 +160,7 @@ def test_only_searchers_with_probabilities_in_their_trace_have_theirs(write_run:
     ):
         put_trace(folder, f"t-macs=0.3-{searcher}-{seed}", lines)
     report = report_of(folder)
-    assert stems(report)[4:] == [
+    assert stems(report)[5:] == [
         "rank_paths_t_macs=0.3_both",
         "probabilities_t_macs=0.3_both",
         "probabilities_t_macs=0.3_relaxation",
@@ -166,3 +169,13 @@ def test_only_searchers_with_probabilities_in_their_trace_have_theirs(write_run:
         ("t at macs=0.3: probabilities of ranks, both (seed 1)", ["a"]),
         ("t at macs=0.3: probabilities of ranks, relaxation (seed 2)", ["a"]),
     ]
+
+
+def test_losses_before_the_fine_tune_are_answers_of_the_figure_of_progress(write_run: Write) -> None:
+    """The column is of newer runs; without it the figure is as it was."""
+    rows = [done("t", "macs=0.5", "rule", seed, 0.9, evaluations=0) for seed in (0, 1)]
+    (before,) = figures(report_of(write_run(rows)), Incumbents)
+    assert before.answers == {}
+    assert before.message
+    (figure,) = figures(report_of(write_run([row | {"loss_before": 0.5 + row["seed"]} for row in rows])), Incumbents)
+    assert (figure.answers["rule"].mean, figure.answers["rule"].low, figure.answers["rule"].high) == (1.0, 0.5, 1.5)

@@ -78,9 +78,48 @@ def test_equal_seeds_need_no_interval(write_run: Write) -> None:
     assert said[1] == "b, the next, is as good in each of the 2 common seeds."
 
 
-def test_over_blocks_a_test_that_does_not_reject_names_no_first(write_run: Write) -> None:
-    rows = rows_of({"a": [0.9], "b": [0.8], "c": [0.7]})
-    assert "are not told apart at 5 %" in summary(write_run, rows)[0]
+def test_too_few_blocks_rank_nobody_and_what_pairs_say_stands_first(write_run: Write) -> None:
+    rows = rows_of({"a": [0.90, 0.901, 0.902], "b": [0.80, 0.803, 0.80], "c": [0.7, 0.701, 0.70]})
+    report = report_of(write_run(rows))
+    assert report.summary[2].startswith("a differs from all others (paired t tests over seeds, Holm over the 6 pairs")
+    assert report.summary[-1].startswith("2 blocks (tasks x budgets) are too few to rank 3 searchers: ")
+    assert report.summary[-1].endswith("At least 3 blocks are needed.")
+    assert not any("No searcher is shown" in line for line in report.summary)
+    assert headline(report).others == report.summary
+
+
+def test_over_blocks_a_test_that_does_not_reject_names_no_first_and_comes_last(tmp_path: Path) -> None:
+    """Mean ranks 1.8, 1.8, 2.4 over five blocks: chi2 = 12 N / (k (k + 1)) x sum of (R - 2)^2 = 5 x .24 = 1.2."""
+    orders = ("abc", "abc", "bac", "bca", "cab")
+    rows = [
+        done(f"t{task}", "macs=0.5", name, seed, 0.9 - 0.1 * place + 0.001 * seed * (place + 1))
+        for task, order in enumerate(orders)
+        for place, name in enumerate(order)
+        for seed in (0, 1, 2)
+    ]
+    report = report_of(write_evaluated(tmp_path / "run", rows))
+    assert report.summary[-1] == (  # exp(-1.2 / 2) = .549
+        "Over 5 tasks x budgets the mean ranks of 3 searchers are not told apart at 5 % (Friedman's p = 0.55): none is "
+        "shown to be first over all of them."
+    )
+    assert report.summary[0].startswith("t0 at macs=0.5: a leads")
+    words = headline(report)
+    assert words.shortened
+    assert words.first == report.summary[0]
+    assert words.others[-1] == report.summary[-1]
+    assert len(words.others) == 5
+
+
+def test_those_who_lack_a_block_are_named_also_where_nobody_is_ranked(write_run: Write) -> None:
+    rows = rows_of({"a": [0.9], "b": [0.8]})
+    lacking = [row for row in rows if (row["searcher"], row["budget"]) not in (("a", "macs=0.25"), ("b", "macs=0.5"))]
+    assert summary(write_run, lacking)[-1] == (
+        "No two searchers are ranked over all tasks and budgets. Not ranked, for want of a number in every block: a, b."
+    )
+    assert summary(write_run, rows[:-1])[-1].endswith("for want of a number in every block: b.")
+    three = [*rows, done("digits", "macs=0.5", "late", 0, 0.7)]
+    assert summary(write_run, three)[-1] == "Not ranked, for want of a number in every block: late."
+    assert not any("anked" in line for line in summary(write_run, rows))
 
 
 def test_over_many_blocks_the_first_is_named_with_those_not_told_from_it(tmp_path: Path) -> None:

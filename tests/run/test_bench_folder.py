@@ -148,4 +148,4 @@ def test_a_long_name_is_cut_on_disk_and_whole_in_the_results(
     (folder,) = (tmp_path / "run" / "cells").iterdir()
     assert len(folder.name) <= 255
     assert (folder / "result.json").exists()
-    assert len(list((tmp_path / "run" / "plots").iterdir())) == 4
+    assert len(list((tmp_path / "run" / "plots").iterdir())) == 5

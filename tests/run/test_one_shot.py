@@ -64,9 +64,15 @@ def test_part_of_an_epoch_counts_as_a_whole_one(cell_of: Cell) -> None:
 
 
 def test_a_search_that_trained_for_all_epochs_leaves_no_fine_tune(cell_of: Cell) -> None:
-    row, _ = cell_of({**BATUDE, "options": {**BATUDE["options"], "epochs": 4}})
+    row, place = cell_of({**BATUDE, "options": {**BATUDE["options"], "epochs": 4}})
     assert row["finetune_samples"] == 0
     assert row["val_accuracy"] == row["accuracy_before"]
+    data = load_data("digits", validation=100, test=100)
+    saved = rank_search.load(place, lambda: load_model("digits_net", width=6)).eval()
+    (batch,) = data.batches(data.validation, 100)
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(saved(batch.inputs), batch.targets)
+    assert row["loss_before"] == pytest.approx(float(loss), rel=1e-4)  # the saved network is the one before
 
 
 def test_no_search_trains_longer_than_the_fine_tune(cell_of: Cell) -> None:

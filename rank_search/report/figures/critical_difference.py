@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from rank_search.report.ranking_words import too_few_words
 from rank_search.report.statistics.friedman import LEVEL, Ranking
 
 FEWEST_SEARCHERS, FEWEST_BLOCKS = 3, 2
@@ -52,12 +53,15 @@ def critical_difference_figure(
     if ranking is None or len(ranking.ranks) < FEWEST_SEARCHERS or ranking.blocks < FEWEST_BLOCKS:
         return None
     absent = ", ".join(left_out)
-    told = ranking.p <= LEVEL
+    told = ranking.tells
     p = "not defined, all are equal" if math.isnan(ranking.p) else f"p = {ranking.p:.2g}"
-    notes = [
+    tested = [
         f"Friedman's test over {ranking.blocks} tasks x budgets: {p}. Bars join searchers that Nemenyi's test does not "
         f"tell apart at {100 * LEVEL:.0f} %.",
         *([] if told else ["Friedman's test does not tell them apart: read no order from the ranks."]),
+    ]
+    notes = [
+        *(tested if ranking.can_tell else [too_few_words(ranking), "Read no order from the ranks."]),
         *([f"Without a number in every block, and so not ranked: {absent}."] if absent else []),
     ]
     return CriticalDifference(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,20 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The loss of a searcher's answers before the fine-tune: mean, least and greatest of its seeds.
+
+    Attributes:
+        evaluations: spent by its searches, a mean over seeds.
+    """
+
+    evaluations: float
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Incumbents:
     """The figure of one task and budget.
 
@@ -33,10 +47,11 @@ class Incumbents:
         title: above all.
         x_label, y_label: of the axes.
         curves: per searcher that has one.
-        labels: per searcher of ``curves``, in the legend.
+        labels: per searcher of ``curves`` or ``answers``, in the legend.
         logarithmic: whether the scores are of many sizes.
         message: what an empty figure says in the middle; empty if there are curves.
         notes: sentences below.
+        answers: of searchers whose loss before the fine-tune is known, where the figure is of losses.
     """
 
     title: str
@@ -47,51 +62,79 @@ class Incumbents:
     logarithmic: bool
     message: str
     notes: tuple[str, ...]
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
 
-def incumbents(task: str, budget: str, steps: Mapping[str, Sequence[pd.DataFrame]], measure: str = "") -> Incumbents:
+def incumbents(
+    task: str,
+    budget: str,
+    steps: Mapping[str, Sequence[pd.DataFrame]],
+    measure: str = "",
+    losses: Mapping[str, Sequence[float]] | None = None,
+) -> Incumbents:
     """The mean over seeds as a line and their range as a band, per searcher.
 
     Scores of several methods need not have one unit. The loss has no column of its own in the steps: it is the score
     of what was evaluated, which has measures beside its score. Where any searcher has those, only curves of such
-    searchers are drawn, which are of the validation loss; else curves are of scores, whatever those are.
+    searchers are drawn, which are of the validation loss; else curves are of scores, whatever those are. The losses of
+    answers are of one unit for all methods, and are drawn unless curves are of scores.
 
     Args:
         task: its name.
         budget: its text.
         steps: per searcher, per seed, the steps of its search.
         measure: that the task reports, a column of the steps of searchers that evaluate.
+        losses: per searcher, per seed, the validation loss of the answer before the fine-tune; NaN where unknown.
     """
     found = {searcher: incumbent_curve(runs) for searcher, runs in steps.items()}
     scored = {searcher: curve for searcher, curve in found.items() if curve is not None}
     evaluated = {name: curve for name, curve in scored.items() if _is_evaluated(steps[name], measure)}
     curves = evaluated or scored
+    answers = {} if curves and not evaluated else _answers(losses or {}, steps)
     unscored = [searcher for searcher, curve in found.items() if curve is None]
     own = [searcher for searcher in scored if searcher not in curves]
-    notes = ["Line: mean over seeds; band: least to greatest; marker: end of the search."]
+    notes = ["Line: mean over seeds; band: least to greatest; marker: end of the search."] if curves else []
     if evaluated:
         notes.append("Loss: the task's, on the validation samples of a search, of the best plan so far.")
     elif len(scored) > 1:
         notes.append("Scores are the methods' own, and need not have one unit.")
     if own:
         notes.append(f"No curve, because the score is the method's own and no loss: {', '.join(own)}.")
+    if answers:
+        notes.append(
+            "Hollow marker: loss of the answer after the common repair, before the fine-tune, on the whole validation "
+            "set (mean over seeds); dotted for methods without a curve. Compare markers with one another, not with the "
+            "curves: these are of fewer samples and a cheaper repair."
+        )
     if unscored:
         notes.append(f"No curve, because no evaluation gave a score: {', '.join(unscored)}.")
     return Incumbents(
         title=f"{task} at {budget}: progress of the search",
         x_label="Evaluations spent (count)",
-        y_label=f"Incumbent {'loss' if evaluated else 'score'} (lower is better)",
+        y_label=f"{'Incumbent loss' if evaluated else 'Loss' if answers else 'Incumbent score'} (lower is better)",
         curves=curves,
         labels={
             searcher: searcher
             if curve.seeds == len(steps[searcher])
             else f"{searcher} ({curve.seeds} of {len(steps[searcher])} seeds)"
             for searcher, curve in curves.items()
-        },
-        logarithmic=_are_of_many_sizes(curves.values()),
-        message="" if curves else "No evaluation gave a score.",
+        }
+        | {searcher: f"{searcher} (answer)" for searcher in answers if searcher not in curves},
+        logarithmic=_are_of_many_sizes([*curves.values(), *answers.values()]),
+        message="" if curves or answers else "No evaluation gave a score.",
         notes=tuple(notes),
+        answers=answers,
     )
+
+
+def _answers(losses: Mapping[str, Sequence[float]], steps: Mapping[str, Sequence[pd.DataFrame]]) -> dict[str, Answer]:
+    found = {}
+    for searcher, values in losses.items():
+        known = [value for value in values if np.isfinite(value)]
+        if known:
+            spent = [float(run["evaluations"].max()) if len(run) else 0.0 for run in steps.get(searcher, ())]
+            found[searcher] = Answer(float(np.mean(spent or [0.0])), float(np.mean(known)), min(known), max(known))
+    return found
 
 
 def _is_evaluated(runs: Sequence[pd.DataFrame], measure: str) -> bool:
@@ -128,7 +171,7 @@ def incumbent_curve(runs: Sequence[pd.DataFrame]) -> Curve | None:
     return Curve(grid, table.mean(axis=0), table.min(axis=0), table.max(axis=0), len(paths))
 
 
-def _are_of_many_sizes(curves: Iterable[Curve]) -> bool:
-    every = list(curves)
-    least = min((float(curve.low.min()) for curve in every), default=0.0)
-    return least > 0 and max(float(curve.high.max()) for curve in every) / least > WIDE_RATIO
+def _are_of_many_sizes(drawn: Iterable[Curve | Answer]) -> bool:
+    every = list(drawn)
+    least = min((float(np.min(one.low)) for one in every), default=0.0)
+    return least > 0 and max(float(np.max(one.high)) for one in every) / least > WIDE_RATIO

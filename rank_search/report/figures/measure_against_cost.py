@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float64]
 MACS, TIME = "kept_macs", "latency_share"
 """Columns of the leaderboard. ``latency_share`` is of times that were measured."""
 LABELS = {MACS: "Kept MACs", TIME: "Kept time, measured", "kept_latency_ms": "Kept time, predicted"}
+AGAINST = {MACS: "cost", TIME: "time", "kept_latency_ms": "predicted time"}
 Bounds = tuple[float, float]
 ANY: Bounds = (-math.inf, math.inf)
 
@@ -69,13 +70,13 @@ class MeasureAgainstCost:
 
 
 def costs_of(rows: pd.DataFrame) -> tuple[str, ...]:
-    """The columns that the measure is worth drawing against: MACs, what else budgets limit, and the measured time.
+    """The columns that the measure is drawn against: MACs, what else budgets limit, all other costs, the measured time.
 
     Args:
         rows: of one task of the leaderboard.
     """
     limited = dict.fromkeys(f"kept_{metric}" for budget in largest_first(rows["budget"]) for metric in metrics(budget))
-    wanted = dict.fromkeys((MACS, *limited, TIME))
+    wanted = dict.fromkeys((MACS, *limited, *(name for name in rows.columns if name.startswith("kept_")), TIME))
     methods = rows.loc[rows["budget"] != ""]
     return tuple(column for column in wanted if column in rows.columns and methods[column].notna().any())
 
@@ -99,7 +100,7 @@ def measure_against_cost(task: str, rows: pd.DataFrame, cost: str = MACS) -> Mea
     dense = float(rows.loc[rows["budget"] == "", column].iloc[0])
     unit = f" {measure.unit}" if measure.unit else ""
     return MeasureAgainstCost(
-        title=f"{task}: {measure.name} against {'time' if cost == TIME else 'cost'}",
+        title=f"{task}: {measure.name} against {AGAINST.get(cost, cost.removeprefix('kept_'))}",
         x_label=f"{LABELS.get(cost) or 'Kept ' + cost.removeprefix('kept_')} (% of the dense net)",
         y_label=f"{'Test' if tested else 'Validation'} {measure.name} after fine-tuning"
         + (f" ({measure.unit})" if measure.unit else ""),

@@ -11,6 +11,7 @@ import pandas as pd
 from rank_search.recorded import Recording
 from rank_search.records.schema import RANKED_AT
 from rank_search.report.measure import ABSENT
+from rank_search.report.ranking_words import not_told_words, too_few_words
 from rank_search.report.regret.proxies import proxies
 from rank_search.report.regret.ranking import LEVEL, ranking
 from rank_search.report.regret.read import PREFIX, TEST_PREFIX, counts
@@ -151,7 +152,11 @@ def _words(frame: pd.DataFrame, found: dict[str, Regret], at: int) -> Iterable[s
             f"First by mean regret after the work of {at} evaluations: {best}, in {100 * share:.0f} % of the bootstrap "
             "resamples."
         )
-    if ranks is not None:
+    if ranks is not None and not ranks.can_tell:
+        yield too_few_words(ranks)
+    elif ranks is not None and ranks.p > LEVEL:
+        yield not_told_words(ranks)
+    elif ranks is not None:
         leader = next(iter(ranks.ranks))
         alike = [name for name in ranks.not_worse if name != leader]
         told = "it is told from all others" if not alike else f"not told from it: {', '.join(alike)}"
@@ -161,6 +166,7 @@ def _words(frame: pd.DataFrame, found: dict[str, Regret], at: int) -> Iterable[s
             f"p = {p}; Nemenyi's critical difference at {100 * LEVEL:.0f} %: {ranks.critical_difference:.1f} ranks; "
             f"{told}."
         )
+    if ranks is not None:
         out = [name for name in dict.fromkeys(map(str, frame["searcher"])) if name not in ranks.ranks]
         if out:
             yield f"Without a regret at {at} in every block, and so not ranked: {', '.join(out)}."

@@ -35,7 +35,6 @@ def render(board: pd.DataFrame, console: Console) -> None:
             console.print(Text(line, style="dim"))
     if texts.failures:
         count = len(texts.failures)
-        console.print(Text("2/3 beside a searcher: seeds done of those tried.", style="dim"))
         console.print(
             Text(f"\n{count} cell{'s' * (count > 1)} failed (results.csv has the whole reasons):", style="bold red")
         )

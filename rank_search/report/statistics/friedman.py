@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from scipy import stats
@@ -32,6 +33,16 @@ class Ranking:
     critical_difference: float
     not_worse: tuple[str, ...]
     iman_davenport_p: float = math.nan
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether so many blocks could tell any of so many searchers apart, were the order the same in each."""
+        return can_tell(len(self.ranks), self.blocks)
+
+    @property
+    def tells(self) -> bool:
+        """Whether Friedman's test tells the searchers from chance at 5 %, with enough blocks."""
+        return self.can_tell and self.p <= LEVEL
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -64,16 +75,16 @@ def rank_blocks(losses: Mapping[str, Sequence[float]]) -> Ranking | None:
     table = np.round(np.array([losses[name] for name in names], dtype=np.float64).T, ROUNDING)
     ranks = stats.rankdata(table, axis=1).mean(0)
     order = np.argsort(ranks, kind="stable")
-    blocks, count = table.shape
-    enough = count >= 3 and blocks >= 2 and bool((table != table[:, :1]).any())
+    blocks, searchers = table.shape
+    enough = searchers >= 3 and blocks >= 2 and bool((table != table[:, :1]).any())
     statistic, p = stats.friedmanchisquare(*table.T) if enough else (math.nan, math.nan)
     return Ranking(
         {names[i]: float(ranks[i]) for i in order},
         blocks,
         float(p),
-        critical_difference(count, blocks),
+        critical_difference(searchers, blocks),
         tuple(names[i] for i in order if _p_against_first(table, int(order[0]), int(i)) > LEVEL),
-        _iman_davenport_p(float(statistic), blocks, count),
+        _iman_davenport_p(float(statistic), blocks, searchers),
     )
 
 
@@ -81,6 +92,21 @@ def critical_difference(searchers: int, blocks: int) -> float:
     """``q sqrt(k (k + 1) / (6 N))``, q the Studentized range's quantile over the root of two."""
     quantile = float(stats.studentized_range.ppf(1 - LEVEL, searchers, np.inf)) / math.sqrt(2)
     return quantile * math.sqrt(searchers * (searchers + 1) / (6 * blocks))
+
+
+def least_p(searchers: int, blocks: int) -> float:
+    """The p of Friedman's test where all blocks have the same order: the statistic is ``N (k - 1)``, its largest."""
+    return float(stats.chi2.sf(blocks * (searchers - 1), searchers - 1))
+
+
+def can_tell(searchers: int, blocks: int) -> bool:
+    """Whether one order in every block would be told: by Friedman's test, and its ends (``k - 1``) by Nemenyi's."""
+    return least_p(searchers, blocks) <= LEVEL and critical_difference(searchers, blocks) < searchers - 1
+
+
+def fewest_blocks(searchers: int) -> int:
+    """The least number of blocks that can tell two or more searchers apart."""
+    return next(blocks for blocks in count(1) if can_tell(searchers, blocks))
 
 
 def _iman_davenport_p(chi_square: float, blocks: int, searchers: int) -> float:

@@ -17,6 +17,8 @@ from rank_search.report.tables.table import MIDDLE, Column, Table
 KNOWN = {"macs": "MACs", "params": "params"}  # of every run, first in every table
 HEADERS = {"latency_ms": "predicted\ntime"}  # what budgets of a time are held against; beside it stands the measured
 
+SEEDS = "2/3 beside a searcher: seeds done of those planned; the others failed or are missing."
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -47,10 +49,14 @@ def comparison(board: pd.DataFrame) -> Comparison:
     measures = {task: Measure.of(rows) for task, rows in by_task.items()}
     return Comparison(
         tables=tuple(task_table(task, rows, measures[task]) for task, rows in by_task.items()),
-        legend=_legend(measures.values(), board["timed"]),
+        legend=(*_legend(measures.values(), board["timed"]), *([SEEDS] if _lacks_seeds(board) else [])),
         failures=tuple(line for lines in board["failures"] for line in lines),
         remarks=_together(line for lines in board["remarks"] for line in lines),
     )
+
+
+def _lacks_seeds(board: pd.DataFrame) -> bool:
+    return bool((board["seeds_failed"] + board["seeds_missing"]).any())
 
 
 def _together(lines: Iterable[str]) -> tuple[str, ...]:
@@ -140,9 +146,8 @@ def _enumeration(names: Sequence[str]) -> str:
 
 
 def _searcher(row: pd.Series[Any]) -> str:
-    if row["seeds_failed"] == 0:
-        return str(row["searcher"])
-    return f"{row['searcher']} {row['seeds_done']}/{row['seeds_done'] + row['seeds_failed']}"
+    planned = row["seeds_done"] + row["seeds_failed"] + row["seeds_missing"]
+    return str(row["searcher"]) + (f" {row['seeds_done']}/{planned}" if row["seeds_done"] < planned else "")
 
 
 def _with_initials(budget: str) -> str:

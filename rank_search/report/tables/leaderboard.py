@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from rank_search.report.budget_order import largest_first
 from rank_search.report.measure import HIGHER, Measure
 from rank_search.report.statistics import Interval, mean_interval
 from rank_search.report.statistics.bootstrap import bootstrap_interval
+from rank_search.report.unfinished import Planned
 
 LATENCIES = ("latency_ms", "dense_latency_ms")
 COSTS = ("evaluations", "samples_forward", "samples_trained", "search_seconds")
@@ -40,11 +42,12 @@ DENSE = "dense"
 ROUNDING = 1e-9  # measures that differ by less than this share differ only in how they were summed
 
 
-def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
+def leaderboard(results: pd.DataFrame, missing: Iterable[Planned] = ()) -> pd.DataFrame:
     """Sums the cells up: one row per task, budget and searcher, over the seeds that are done.
 
     Args:
         results: one row per cell, as ``read_results`` gives it.
+        missing: cells that are planned and have not ended; ``seeds_missing`` counts them.
 
     Returns:
         A table with the columns that ``board_columns`` lists: tasks by name; in each the dense net first (searcher
@@ -63,6 +66,7 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
     """
     _check_columns(results)
     kept = [f"kept_{metric}" for metric in metric_names(results)]
+    absent = Counter(cell[:3] for cell in missing)
     rows: list[dict[str, Any]] = []
     for task in sorted(results["task"].unique()):
         of_task = results.loc[results["task"] == task]
@@ -72,6 +76,8 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
         for budget in largest_first(of_task["budget"]):
             of_budget = of_task.loc[of_task["budget"] == budget]
             unsorted = [_row(budget, str(name), cells, measure, kept) for name, cells in of_budget.groupby("searcher")]
+            for row in unsorted:
+                row["seeds_missing"] = absent[task, budget, row["searcher"]]
             rows += sorted(unsorted, key=lambda row: _place(row[by], measure, row["searcher"]))
     return pd.DataFrame(rows, columns=list(board_columns(metric_names(results))))
 
@@ -79,7 +85,7 @@ def leaderboard(results: pd.DataFrame) -> pd.DataFrame:
 def board_columns(metrics: Iterable[str]) -> tuple[str, ...]:
     """The columns of a leaderboard of runs whose spaces have these metrics."""
     return (
-        *("task", "budget", "searcher", "seeds_done", "seeds_failed"),
+        *("task", "budget", "searcher", "seeds_done", "seeds_failed", "seeds_missing"),
         *("measure", "better", "unit"),
         *(f"kept_{metric}" for metric in metrics),
         *("latency_share", "timed"),
@@ -132,7 +138,7 @@ def _dense_row(task: str, cells: pd.DataFrame, measure: Measure, kept: Sequence[
     own = [column for column in kept if column in ("kept_macs", "kept_params") or cells[column].notna().any()]
     return {
         **{"task": task, "budget": "", "searcher": DENSE},
-        **{"seeds_done": reached["validation"].n, "seeds_failed": 0},
+        **{"seeds_done": reached["validation"].n, "seeds_failed": 0, "seeds_missing": 0},
         **_description(measure),
         **dict.fromkeys((*own, "latency_share"), 1.0),
         "timed": "",

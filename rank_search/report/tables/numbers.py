@@ -65,6 +65,9 @@ def _of_incumbents(figure: Incumbents) -> Iterator[Row]:
         values = np.stack([curve.mean, curve.low, curve.high], axis=1)
         for place in _changes(values):
             yield figure.labels[searcher], f"{curve.evaluations[place]:g}", *map(_number, values[place])
+    for searcher, answer in figure.answers.items():
+        spread = (answer.mean, answer.low, answer.high)
+        yield f"{searcher}, answer", f"{answer.evaluations:g}", *map(_number, spread)
 
 
 def _of_ranks(figure: CriticalDifference) -> Iterator[Row]:

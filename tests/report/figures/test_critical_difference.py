@@ -25,6 +25,21 @@ def test_where_friedman_does_not_reject_all_are_one_group() -> None:
     assert "read no order from the ranks" in figure.notes[1]
 
 
+def test_too_few_blocks_rank_nobody_and_say_how_many_would() -> None:
+    names = ("a", "b", "c", "d", "e", "f")
+    figure = critical_difference_figure(
+        rank_blocks({name: [place, place] for place, name in enumerate(names)}), "it", []
+    )
+    assert figure is not None
+    assert figure.groups == (names,)
+    assert figure.notes == (
+        "2 blocks (tasks x budgets) are too few to rank 6 searchers: even the same order in every block would have "
+        "Friedman's p = 0.075 and a critical difference of 5.33 between mean ranks that differ by 5 at most. At least "
+        "3 blocks are needed.",
+        "Read no order from the ranks.",
+    )
+
+
 def test_fewer_than_three_searchers_or_two_blocks_have_no_figure() -> None:
     assert critical_difference_figure(None, "regret", []) is None
     assert critical_difference_figure(rank_blocks({"a": [1.0] * 9, "b": [2.0] * 9}), "regret", []) is None

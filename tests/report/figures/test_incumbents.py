@@ -5,7 +5,7 @@ import math
 import pandas as pd
 from run_folder import steps
 
-from rank_search.report.figures.incumbents import incumbent_curve, incumbents
+from rank_search.report.figures.incumbents import Answer, incumbent_curve, incumbents
 from rank_search.searching import Trial
 
 
@@ -89,3 +89,27 @@ def test_scores_without_any_loss_are_called_the_methods_own() -> None:
     assert list(figure.curves) == ["one", "other"]
     assert figure.y_label == "Incumbent score (lower is better)"
     assert "Scores are the methods' own, and need not have one unit." in figure.notes
+
+
+def test_the_loss_of_every_answer_is_drawn_in_one_unit_also_of_methods_without_a_curve() -> None:
+    loss = evaluated([3.0, 2.0], [0.5, 0.6])
+    rule = frames(steps([0.1], [0]))[0].assign(score=[0.1], accuracy=[math.nan])
+    of_seeds = {"rule": [2.5, math.nan, 3.5], "tpe": [1.5]}
+    figure = incumbents("t", "macs=0.5", {"rule": [rule] * 3, "tpe": [loss]}, "accuracy", of_seeds)
+    assert list(figure.curves) == ["tpe"]
+    assert figure.answers == {"rule": Answer(0.0, 3.0, 2.5, 3.5), "tpe": Answer(2.0, 1.5, 1.5, 1.5)}
+    assert figure.labels == {"tpe": "tpe", "rule": "rule (answer)"}
+    assert figure.y_label == "Incumbent loss (lower is better)"
+    assert any(note.startswith("Hollow marker: loss of the answer") for note in figure.notes)
+
+
+def test_answers_alone_are_a_figure_of_losses_and_have_no_place_among_scores() -> None:
+    rule = frames(steps([0.1], [0]))
+    alone = incumbents("t", "macs=0.5", {"rule": rule}, "accuracy", {"rule": [2.5]})
+    assert (alone.message, alone.y_label) == ("", "Loss (lower is better)")
+    assert alone.answers["rule"].mean == 2.5
+    own = evaluated([30.0, 20.0], [math.nan, math.nan])
+    scores = incumbents("t", "macs=0.5", {"own": [own]}, "accuracy", {"own": [2.5]})
+    assert scores.answers == {}
+    unknown = incumbents("t", "macs=0.5", {"rule": rule}, "accuracy", {"rule": [math.nan]})
+    assert unknown.message == "No evaluation gave a score."

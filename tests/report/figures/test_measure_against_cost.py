@@ -72,10 +72,14 @@ def test_another_measure_is_named_and_drawn_as_it_is(write_run: Write) -> None:
     assert "Lower rmse is better." in figure.notes
 
 
-def test_costs_are_macs_what_budgets_limit_and_the_measured_time(write_run: Write) -> None:
+def test_costs_are_macs_what_budgets_limit_all_others_and_the_measured_time(write_run: Write) -> None:
     rows = [done("t", budget, "tpe", 0, 0.9, kept_bytes=0.3) for budget in ("macs=0.5", "bytes=0.3,macs=0.4")]
     board = leaderboard(read_results(write_run(rows)))
-    assert costs_of(board) == ("kept_macs", "kept_bytes", "latency_share")
+    assert costs_of(board) == ("kept_macs", "kept_bytes", "kept_params", "latency_share")
+    of_params = measure_against_cost("t", board, "kept_params")
+    assert of_params.x_label == "Kept params (% of the dense net)"
+    assert of_params.title == "t: accuracy against params"
+    assert [line.cost.tolist() for line in of_params.lines] == [[40.0], [40.0]]
     figure = measure_against_cost("t", board, "kept_bytes")
     assert figure.x_label == "Kept bytes (% of the dense net)"
     assert figure.lines[0].cost == pytest.approx([30.0])
@@ -93,7 +97,7 @@ def test_time_is_the_measured_share_and_says_of_what(write_run: Write) -> None:
 
 def test_unknown_times_have_no_figure(write_run: Write) -> None:
     rows = [done("t", "macs=0.5", "tpe", 0, 0.9, latency_ms=0.0, dense_latency_ms=0.0)]
-    assert costs_of(leaderboard(read_results(write_run(rows)))) == ("kept_macs",)
+    assert costs_of(leaderboard(read_results(write_run(rows)))) == ("kept_macs", "kept_params")
 
 
 def test_axes_are_bounded_by_what_shares_and_percents_can_be(write_run: Write) -> None:

@@ -3,8 +3,16 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy import stats
 
-from rank_search.report.statistics.friedman import Ranking, critical_difference, rank_blocks
+from rank_search.report.statistics.friedman import (
+    Ranking,
+    can_tell,
+    critical_difference,
+    fewest_blocks,
+    least_p,
+    rank_blocks,
+)
 
 # AUC of four variants of C4.5 on fourteen data sets: Demsar, JMLR 7 (2006), table 6.
 AUC = {
@@ -66,3 +74,22 @@ def test_equal_numbers_everywhere_have_equal_ranks_and_no_test() -> None:
     assert set(found.ranks.values()) == {2.0}
     assert math.isnan(found.p)
     assert found.critical_difference == critical_difference(3, 2)
+
+
+@pytest.mark.parametrize(("searchers", "blocks"), [(3, 2), (3, 3), (6, 2), (6, 3), (10, 2)])
+def test_the_least_p_is_that_of_the_same_order_in_every_block(searchers: int, blocks: int) -> None:
+    table = [[place + 10.0 * block for block in range(blocks)] for place in range(searchers)]
+    assert least_p(searchers, blocks) == pytest.approx(float(stats.friedmanchisquare(*table).pvalue))
+
+
+def test_two_blocks_rank_nobody_three_rank_three_or_six() -> None:
+    """Tabled q at 5 %: 1.960, 2.343, 2.850, 3.164 for 2, 3, 6, 10 searchers (Demsar 2006, table 5)."""
+    assert least_p(6, 2) == pytest.approx(0.0752, abs=5e-5)
+    assert critical_difference(6, 2) == pytest.approx(2.850 * math.sqrt(6 * 7 / 12), abs=1e-2)  # 5.33 of 5 at most
+    assert not can_tell(6, 2)
+    assert can_tell(6, 3)  # p .010, 2.850 sqrt(42 / 18) = 4.35 of 5
+    assert not can_tell(3, 2)  # exp(-2) = .135
+    assert can_tell(3, 3)  # exp(-3) = .0498, 2.343 sqrt(12 / 18) = 1.91 of 2
+    assert least_p(10, 2) < 0.05
+    assert not can_tell(10, 2)  # 3.164 sqrt(110 / 12) = 9.58 of 9
+    assert [fewest_blocks(searchers) for searchers in (2, 3, 6, 10)] == [4, 3, 3, 3]  # 1.960 / sqrt(4) < 1

@@ -99,7 +99,7 @@ def test_columns_are_those_of_any_measure_and_of_the_metrics_of_the_run(write_ru
     board = leaderboard(read_results(write_run([done("t", "bytes=0.3", "tpe", 0, 0.9, kept_bytes=0.29)])))
     assert list(board.columns) == list(board_columns(["macs", "params", "bytes"]))
     assert ",".join(board.columns) == (
-        "task,budget,searcher,seeds_done,seeds_failed,measure,better,unit,kept_macs,kept_params,kept_bytes,"
+        "task,budget,searcher,seeds_done,seeds_failed,seeds_missing,measure,better,unit,kept_macs,kept_params,kept_bytes,"
         "latency_share,timed,before,before_half_width,before_bootstrap_low,before_bootstrap_high,"
         "validation,validation_half_width,validation_bootstrap_low,validation_bootstrap_high,"
         "test,test_half_width,test_bootstrap_low,test_bootstrap_high,"

@@ -7,7 +7,7 @@ from probability_traces import TWO_ROUNDS
 from rank_traces import TWO_LAYERS
 
 from rank_search.report.figures.critical_difference import CriticalDifference
-from rank_search.report.figures.incumbents import Curve, Incumbents
+from rank_search.report.figures.incumbents import Answer, Curve, Incumbents
 from rank_search.report.figures.measure_against_cost import CostLine, MeasureAgainstCost
 from rank_search.report.figures.probabilities import layer_probabilities, probabilities
 from rank_search.report.figures.rank_paths import layer_paths, rank_paths
@@ -38,6 +38,8 @@ def test_curves_are_told_where_they_change_and_where_they_end() -> None:
     figure = Incumbents("", "spent", "score", {"a": curve}, {"a": "A"}, False, "", ())
     assert rows(figure) == [("A", "1", "3", "2", "3"), ("A", "2", "2", "1", "2"), ("A", "5", "2", "1", "2")]
     assert rows(Incumbents("", "", "", {}, {}, False, "nothing", ())) == []
+    answered = Incumbents("", "spent", "loss", {}, {"b": "B"}, False, "", (), {"b": Answer(0.0, 2.5, 2.0, 3.0)})
+    assert rows(answered) == [("b, answer", "0", "2.5", "2", "3")]
 
 
 def test_ranks_are_a_row_per_layer() -> None:

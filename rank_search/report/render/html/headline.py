@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rank_search.report.sections import Report
@@ -28,20 +29,31 @@ class Headline:
 def headline(report: Report) -> Headline:
     """Of one task what its tightest budget leaves, then all that was said.
 
-    Of several what holds of all together, then of every task: all, or who leads each budget, as there is room.
+    Of several what holds of all together and of every task: all, or who leads each budget, as there is room. What
+    leads the summary leads here. That a run is not finished stands before all.
 
     Args:
         report: whose summary may be empty: then cells are counted.
     """
+    said = report.summary[len(report.unfinished) :]
+    found = _of_finished(report, said or (_counted(report),))
+    if not report.unfinished:
+        return found
+    return Headline(report.unfinished[0], (*report.unfinished[1:], found.first, *found.others), found.shortened)
+
+
+def _of_finished(report: Report, said: Sequence[str]) -> Headline:
     of_tasks = [sentence for section in report.sections for sentence in section.summary]
-    own = report.summary[: max(0, len(report.summary) - len(of_tasks))]
+    own = [sentence for sentence in said if sentence not in of_tasks]
     gists = [section.gist for section in report.sections if section.gist]
-    said = report.summary or (_counted(report),)
     first, *others = (*gists, *said) if len(report.sections) == 1 else said
     if len(others) <= MOST:
         return Headline(first, tuple(others), shortened=False)
     leads = [line for section in report.sections for line in section.summary if line.startswith(f"{section.task} at ")]
-    first, *others = [*own, *(leads or of_tasks)]
+    before, after = own, leads or of_tasks
+    if own and said[0] != own[0]:
+        before, after = after[: max(1, MOST + 1 - len(own))], own
+    first, *others = [*before, *after]
     return Headline(first, tuple(others[:MOST]), shortened=True)
 
 

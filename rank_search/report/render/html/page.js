@@ -96,6 +96,37 @@
     table.parentElement.before(box);
   };
 
+  // Tables of one column per cell: the one that is chosen is seen.
+  const addChoice = (table, number) => {
+    const heads = [...table.tHead.rows[0].cells];
+    const box = make("div", { class: "filter", role: "group", "aria-label": `Choose a column of ${table.caption.textContent}` });
+    const label = make("label", {}, "Cell");
+    const field = make("select", { id: `choice-${number}` });
+    field.append(make("option", { value: "" }, "all"));
+    const groups = new Map();
+    heads.forEach((head, column) => {
+      const { group, column: name } = head.dataset;
+      if (name === undefined) return;
+      if (!groups.has(group)) {
+        groups.set(group, make("optgroup", { label: group }));
+        field.append(groups.get(group));
+      }
+      groups.get(group).append(make("option", { value: column }, `${name} (${group})`));
+    });
+    const apply = () => {
+      [...table.rows].forEach((row) => [...row.cells].forEach((cell, column) => {
+        cell.hidden = column > 0 && field.value !== "" && column !== Number(field.value);
+      }));
+      table.classList.toggle("few", field.value !== "");
+    };
+    field.addEventListener("input", apply);
+    field.value = "1";
+    label.append(field);
+    box.append(label);
+    apply();
+    table.parentElement.before(box);
+  };
+
   const addTips = () => {
     const tip = make("div", { id: "tip", hidden: "", "aria-hidden": "true" });
     document.body.append(tip);
@@ -133,6 +164,7 @@
       addSorting(table);
       addFilter(table, number);
     });
+    document.querySelectorAll("table.choose").forEach(addChoice);
     addTips();
     openForPrint();
   });

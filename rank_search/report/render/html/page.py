@@ -8,6 +8,7 @@ from rank_search.report.render.html.document import ROOM, Part, document
 from rank_search.report.render.html.figures import Gallery
 from rank_search.report.render.html.headline import headline
 from rank_search.report.render.html.markup import Markup, element, joined
+from rank_search.report.render.html.plans import plans_html
 from rank_search.report.render.html.table import explained_table
 from rank_search.report.render.png.palette import looks
 from rank_search.report.sections import Report
@@ -15,6 +16,8 @@ from rank_search.report.tables.pairs import LEGEND as OF_PAIRS
 
 LARGEST = 3_000_000
 """Bytes of a page; figures for which there is no room are left out, and the page says so."""
+MOST_PLANS = 1_000_000
+"""Bytes of the plans of all cells in a page of the largest size."""
 MOST_LINES, MOST_LETTERS = 200, 60_000
 """Failures or remarks, and letters of a text about the run, that a page shows."""
 
@@ -38,8 +41,10 @@ def html_page(report: Report, *, largest: int = LARGEST) -> str:
     ]
     together = joined(explained_table(table) for table in report.tables)
     tables = [joined(map(explained_table, section.tables[1:])) for section in report.sections]
+    room = MOST_PLANS * largest // LARGEST // max(1, sum(section.plans is not None for section in report.sections))
+    plans = [Markup() if section.plans is None else plans_html(section.plans, room) for section in report.sections]
     said = [_sentences(section.summary) for section in report.sections] if words.shortened else []
-    fixed = [part.content for part in (boards, *after)] + [together, *tables, *said]
+    fixed = [part.content for part in (boards, *after)] + [together, *tables, *plans, *said]
     gallery = Gallery(looks(report.searchers), largest - ROOM - sum(len(part.encode()) for part in fixed))
     of_all = joined([together, gallery.by_kind(report.figures)])
     parts = [boards, *([Part("all", _of_all_title(report), of_all)] if of_all.strip() else [])]
@@ -47,7 +52,7 @@ def html_page(report: Report, *, largest: int = LARGEST) -> str:
         figures = gallery.by_kind(section.figures)
         if not section.figures and len(section.tables) < 2:
             figures = element("p", "No finished cell: there is nothing to draw.")
-        content = joined([*said[number : number + 1], tables[number], figures])
+        content = joined([*said[number : number + 1], tables[number], figures, plans[number]])
         if content.strip():
             parts.append(Part(f"task-{number + 1}", section.task, content))
     return document(report.title, words, [*parts, *after], gallery.colours, _left_out(gallery.left_out))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from rank_search.report.figures.incumbents import Curve, Incumbents
+from rank_search.report.figures.incumbents import Answer, Curve, Incumbents
 from rank_search.report.render.png.hover import put_points, sparse
 from rank_search.report.render.png.line_frame import line_frame, put_legend, put_note
 from rank_search.report.render.png.page import SCREEN, Page
@@ -47,16 +48,39 @@ def draw_incumbents(value: Incumbents, styles: Mapping[str, Look], page: Page = 
         shown = sparse(len(curve.mean))
         texts = [_says(value.labels[searcher], curve, place) for place in shown]
         put_points(axes, curve.evaluations[shown], curve.mean[shown], texts)
+    for searcher, answer in value.answers.items():
+        _put_answer(axes, value, searcher, answer, styles[searcher], page)
     if value.logarithmic:
         axes.set_yscale("log")
     if value.message:
         axes.text(0.5, 0.5, value.message, transform=axes.transAxes, ha="center", va="center")
         axes.yaxis.set_major_locator(NullLocator())
-    axes.set_xlim(left=0.0)
+    axes.set_xlim(left=0.0, right=None if value.curves else 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     put_legend(figure, page=page)
     put_note(figure, *value.notes, page=page)
     return figure
+
+
+def _put_answer(axes: Axes, value: Incumbents, searcher: str, answer: Answer, look: Look, page: Page) -> None:
+    """A hollow marker where the search ended; a dotted line across for a method without a curve."""
+    alone = searcher not in value.curves
+    if alone:
+        axes.axhline(answer.mean, color=look.color, linestyle=":", linewidth=1.4 * page.scale)
+    axes.plot(
+        [answer.evaluations],
+        [answer.mean],
+        color=look.color,
+        linestyle=":" if alone else "none",
+        marker=look.marker,
+        markersize=7 * page.scale,
+        markerfacecolor="white",
+        clip_on=False,
+        zorder=4,
+        label=value.labels[searcher] if alone else None,
+    )
+    spread = f" ({answer.low:.4g} to {answer.high:.4g})" if answer.high > answer.low else ""
+    put_points(axes, [answer.evaluations], [answer.mean], [f"{searcher}, answer: {answer.mean:.4g}{spread}"])
 
 
 def _says(label: str, curve: Curve, place: int) -> str:

@@ -14,6 +14,8 @@ from run_folder import Write, done, done_regression, failed
 from rank_search.report import report_of
 from rank_search.report.render.html import html_page
 from rank_search.report.render.html.document import ROOM
+from rank_search.report.render.html.page import LARGEST
+from rank_search.report.render.html.plans import plans_html
 from rank_search.report.sections import Report
 from rank_search.report.tables.table import Column, Table
 
@@ -78,6 +80,7 @@ def test_the_parts_stand_in_their_order_and_the_contents_lead_to_them(page: Node
         "Ranks per layer",
         "Ranks while training",
         "Probabilities of ranks",
+        "Ranks of any cell",
     ]
 
 
@@ -210,13 +213,63 @@ def test_figures_without_room_are_left_out_and_named(report: Report) -> None:
     assert len(tree(none).all("table")) == len(report.all_tables)
 
 
+def test_the_plan_of_every_cell_is_there_once_to_be_chosen(folder: Path) -> None:
+    plan = folder / "cells" / "digits-macs=0.5-tpe-3" / "plan.json"
+    plan.write_text(json.dumps({"conv": {"form": "tucker2", "ranks": [8, 6]}, "extra": "dense"}))
+    page = tree(html_page(report_of(folder)))
+    digits, prices = page.all("table", class_="choose")
+    heads = digits.all("th", scope="col")[1:]
+    assert [(head.attributes["data-group"], head.attributes["data-column"]) for head in heads] == [
+        *(("macs=0.5", f"tpe, seed {seed}") for seed in (1, 2, 3)),
+        *(("macs=0.5", f"uniform, seed {seed}") for seed in (0, 1)),
+        *(("macs=0.3", f"tpe, seed {seed}") for seed in (0, 1)),
+    ]
+    first, *_, extra = digits.all("tbody")[0].all("tr")
+    assert [cell.text for cell in first.all("td")] == ["tucker2 16,12"] * 2 + ["tucker2 8,6"] + ["tucker2 16,12"] * 4
+    assert extra.all("th")[0].text == "extra"
+    assert [cell.text for cell in extra.all("td")] == ["–", "–", "dense", "–", "–", "–", "–"]
+    assert len(prices.all("th", scope="col")) == 3
+    assert "hidden" not in {key for node in digits.walk() for key in node.attributes}  # readable without the script
+
+
+def test_plans_without_room_are_counted(report: Report) -> None:
+    table = report.sections[0].plans
+    assert table is not None
+    some = tree(plans_html(table, 600))
+    left = len(table.columns) - len(some.all("th", scope="col"))
+    assert 0 < left < 7
+    assert some.all("p")[0].text.startswith(f"{left} of 7 cells left out")
+    none = tree(plans_html(table, 10))
+    assert not none.all("table")
+    assert none.all("p")[0].text.startswith("7 of 7 cells left out")
+
+
+def test_one_seed_each_has_no_more_plans_than_its_figures(write_run: Write) -> None:
+    report = report_of(write_run([done("t", "macs=0.5", name, 0, 0.9) for name in "ab"]))
+    assert report.sections[0].plans is None
+    assert not tree(html_page(report)).all("table", class_="choose")
+
+
+def test_a_hundred_cells_of_a_hundred_layers_fit_into_a_page(write_run: Write) -> None:
+    budgets = ("macs=0.5", "macs=0.3")
+    folder = write_run([done("t", b, f"s{n}", seed, 0.9) for b in budgets for n in range(10) for seed in range(5)])
+    plan = json.dumps({f"layer{n // 9}.{n % 9}.conv": {"form": "tucker2", "ranks": [64, 64]} for n in range(100)})
+    for path in folder.glob("cells/*/plan.json"):
+        path.write_text(plan)
+    text = html_page(report_of(folder))
+    assert len(text.encode()) < LARGEST
+    (table,) = tree(text).all("table", class_="choose")
+    assert len(table.all("td")) == 100 * 100
+    assert "left out" not in text
+
+
 def test_many_figures_of_a_kind_can_be_opened(write_run: Write) -> None:
     budgets = [f"macs=0.{n}" for n in range(3, 9)]
     page = tree(html_page(report_of(write_run([done("t", b, "tpe", 0, 0.9) for b in budgets]))))
     more = page.all("details", class_="more")
     assert [node.all("summary")[0].text for node in more] == ["2 more of these figures"] * 2
     assert [len(node.all("figure")) for node in more] == [2, 2]
-    assert len(page.all("figure")) == 2 + 6 + 6
+    assert len(page.all("figure")) == 3 + 6 + 6
 
 
 def test_a_run_without_a_finished_cell_has_a_page(write_run: Write) -> None:

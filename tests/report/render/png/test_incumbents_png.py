@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from drawn_texts import all_texts, assert_apart, labels
 
-from rank_search.report.figures.incumbents import Curve, Incumbents
+from rank_search.report.figures.incumbents import Answer, Curve, Incumbents
+from rank_search.report.render.png.hover import marks_of
 from rank_search.report.render.png.incumbents import draw_incumbents
 from rank_search.report.render.png.palette import looks
 
@@ -30,6 +33,20 @@ def test_a_curve_is_a_step_line_that_ends_with_a_marker_and_several_seeds_have_a
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Spent", "Score")
     assert axes.get_xlim()[0] == 0.0
     assert axes.get_yscale() == "linear"
+
+
+def test_answers_are_hollow_markers_and_dotted_lines_where_there_is_no_curve() -> None:
+    answers = {"random": Answer(0.0, 1.5, 1.0, 2.0), "tpe": Answer(2.0, 0.9, 0.9, 0.9)}
+    figure = draw_incumbents(
+        replace(value({"tpe": TWO}), answers=answers, labels={"tpe": "tpe", "random": "random (answer)"}), STYLES
+    )
+    (axes,) = figure.axes
+    assert labels(figure) == ["tpe", "random (answer)"]
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in hollow] == [(0.0, 1.5), (2.0, 0.9)]
+    across = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
+    assert [list(line.get_ydata()) for line in across] == [[1.5, 1.5]]
+    assert [mark.text for mark in marks_of(figure)][-2:] == ["random, answer: 1.5 (1 to 2)", "tpe, answer: 0.9"]
 
 
 def test_scores_of_many_sizes_get_a_logarithmic_axis() -> None:

@@ -34,12 +34,14 @@ def test_every_figure_of_the_report_is_a_png_of_reasonable_size(write_run: Write
     paths = write_plots(folder)
     assert [path.relative_to(folder / "plots").as_posix() for path in paths] == [
         "accuracy_against_cost_digits.png",
+        "accuracy_against_params_digits.png",
         "accuracy_against_time_digits.png",
         "incumbent_digits_macs=0.5.png",
         "ranks_digits_macs=0.5.png",
         "rank_paths_digits_macs=0.5_tpe.png",
         "probabilities_digits_macs=0.5_tpe.png",
         "rmse_against_cost_prices.png",
+        "rmse_against_params_prices.png",
         "rmse_against_time_prices.png",
         "incumbent_prices_macs=0.3.png",
         "ranks_prices_macs=0.3.png",
