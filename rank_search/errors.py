@@ -8,6 +8,7 @@ to do.
 from __future__ import annotations
 
 import os
+import re
 import traceback
 
 
@@ -104,10 +105,20 @@ def told(error: BaseException) -> str:
 
     Where is the last place in code that is neither torch's nor ours: the user's network, searcher or data.
     """
-    said = " ".join(str(error).split())
+    said = one_line(error)
     line = f"{type(error).__name__}: {said}" if said else type(error).__name__
     place = _place(error)
     return f"{line} ({place})" if place else line
+
+
+def one_line(said: object) -> str:
+    """A text of code that is not ours in one line, whole and without codes for terminals, which torch and Ray use."""
+    return " ".join(without_escapes(str(said)).split())
+
+
+def without_escapes(text: str) -> str:
+    """A text without colours and other codes for terminals, and without other control characters but white space."""
+    return _CONTROL.sub("", _ESCAPES.sub("", text))
 
 
 def _place(error: BaseException) -> str | None:
@@ -122,4 +133,6 @@ def _place(error: BaseException) -> str | None:
     return found
 
 
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _NOT_THE_USERS = {"rank_search", "torch", "contextlib", "threading", "functools", "copy", "concurrent"}

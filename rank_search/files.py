@@ -21,15 +21,21 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns an ``OSError`` of the operating system into one readable ``StorageError`` that names the path."""
+def storage_errors(path: Path, verb: str = "write") -> Iterator[None]:
+    """Turns an ``OSError`` of the operating system into one readable ``StorageError`` that names the path.
+
+    Args:
+        path: of the file or folder.
+        verb: what cannot be done to it.
+    """
     try:
         yield
     except OSError as error:
-        reason = "the disk is full" if error.errno in DISK_FULL else (error.strerror or str(error))
-        raise StorageError(
-            f"cannot write {path}: {reason}; free some space or choose another folder, then run again"
-        ) from error
+        if error.errno in DISK_FULL:
+            reason, remedy = "the disk is full", "free some space or choose another folder, then run again"
+        else:
+            reason, remedy = error.strerror or str(error), "choose a folder that can be written to, then run again"
+        raise StorageError(f"cannot {verb} {path}: {reason}; {remedy}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -167,11 +167,10 @@ def _better_normalisation(section: TaskConfig) -> str:
 
 def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], output: Path, has_data: bool) -> None:
     from rank_search.commands.page_line import page_line
-    from rank_search.records.schema import shown
     from rank_search.report import report_of
     from rank_search.report.render.curve_table import curve_table
     from rank_search.report.render.gain_line import gain_line, no_faster
-    from rank_search.report.render.stage_lines import left_lines, stages_line
+    from rank_search.report.render.stage_lines import held_out, left_lines, worth_line
     from rank_search.report.render.terminal_table import print_table
 
     def say(text: str) -> None:
@@ -182,17 +181,15 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
         if row["status"] != "done":
             say(f"{row['budget']}: failed: {row['reason']}")
     if len(rows) > 1:
-        print_table(curve_table(done, has_data), console)
+        print_table(curve_table(done, has_data, held_out(output / "cells" / done[0]["cell"])), console)
     for row in done:
         place = output if len(rows) == 1 else output / "cells" / row["cell"]
-        measure, unit = row["measure"], row["unit"]
         if len(rows) == 1:
             say(gain_line(row))
             if hint := no_faster(row):
                 say(hint)
         if has_data:
-            dense = shown(row[f"dense_val_{measure}"], unit)
-            say(f"{row['budget']}: validation {measure}: dense {dense}, {stages_line(place, row)}")
+            say(f"{row['budget']}: {worth_line(place, row, 'image')}")
             for line in left_lines(place):
                 say(line)
         if row["remarks"]:
@@ -204,8 +201,18 @@ def _say_result(console: Console, config: Config, rows: list[dict[str, Any]], ou
     folder = output if len(rows) == 1 else output / "cells" / done[-1]["cell"]
     if len(rows) > 1 and has_data:
         say(page_line(report_of(output), output))
-    say(f"saved in {output}; in Python:")
-    say(f'  rank_search.load("{folder}", lambda: rank_search.load_model("{model.name}"{options}))')
+    if len(rows) > 1:
+        say(f"saved in {output}, the network of each budget in its folder of {output / 'cells'}")
+        say(f"that of {done[-1]['budget']} in Python, the others likewise:")
+    else:
+        say(f"saved in {output}; in Python:")
+    say(f"  rank_search.load({_quoted(folder)}, lambda: rank_search.load_model({_quoted(model.name)}{options}))")
+
+
+def _quoted(value: object) -> str:
+    """As Python reads it, in the quotes of the documents."""
+    text = repr(str(value))
+    return text if '"' in text or "\\" in text else f'"{text[1:-1]}"'
 
 
 def _export(console: Console, rows: list[dict[str, Any]], output: Path, to: str) -> None:

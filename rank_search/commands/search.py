@@ -39,7 +39,7 @@ def search(
     """Run one search, fine-tune, and save the compressed network."""
     from rank_search.records.schema import shown
     from rank_search.report.render.gain_line import gain_line
-    from rank_search.report.render.stage_lines import left_lines, stages_line
+    from rank_search.report.render.stage_lines import left_lines, worth_line
     from rank_search.run.config import load_config
     from rank_search.run.single import parse_budgets, run_several
 
@@ -63,7 +63,7 @@ def search(
 
     console.print(
         f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters: {gain_line(row)}\n"
-        f"validation {measure}: dense {says(f'dense_val_{measure}')}, {stages_line(output, row)}",
+        f"{worth_line(output, row)}",
         highlight=False,
     )
     for line in left_lines(output):

@@ -14,6 +14,7 @@ from rank_search.deploy.export.formats import make_format
 from rank_search.deploy.export.parity import Predict
 from rank_search.errors import RankSearchError
 from rank_search.nests import Nest, filled
+from rank_search.records.shares import share_interval
 from rank_search.run.config import TargetConfig
 from rank_search.run.finished import Finished, read_finished
 from rank_search.task.evaluation import validate
@@ -65,7 +66,7 @@ def export_result(
         int8=int8,
         engine=engine,
         facts=_facts(found),
-        judge=None if fixed_batch else judge,
+        judge=judge if _says_something(found) and not fixed_batch else None,
         dynamic_batch=not fixed_batch,
     )
 
@@ -90,6 +91,17 @@ def _facts(found: Finished) -> dict[str, Any]:
     """What the card says of where the network is from."""
     row, model, measure = found.row, found.section.model, found.row["measure"]
     weights = None if model.weights is None else Path(model.weights).expanduser()
+    samples = len(found.data.validation)
+    interval = share_interval(measure, row.get(f"val_{measure}"), samples)
+    worth = {
+        "accuracies" if measure == "accuracy" else "measures": {
+            key: row[key]
+            for key in (f"dense_val_{measure}", f"val_{measure}", f"dense_test_{measure}", f"test_{measure}")
+            if row.get(key) is not None
+        },
+        "held_out_samples": samples,
+        **({} if interval is None else {"interval_95": [*interval]}),
+    }
     source = {"model": model.name, **({"options": model.options} if model.options else {})}
     if weights is not None:
         source["weights"] = weights.name
@@ -102,13 +114,14 @@ def _facts(found: Finished) -> dict[str, Any]:
         "budget": row["budget"],
         "searcher": row["searcher"],
         "seed": row["seed"],
-        "accuracies" if measure == "accuracy" else "measures": {
-            key: row[key]
-            for key in (f"dense_val_{measure}", f"val_{measure}", f"dense_test_{measure}", f"test_{measure}")
-            if row.get(key) is not None
-        },
+        **(worth if _says_something(found) else {}),
         "rank_search": __version__,
     }
+
+
+def _says_something(found: Finished) -> bool:
+    """Whether the data is any: a network that agrees on noise has shown nothing."""
+    return found.section.data.name != "noise"
 
 
 class _Predicted(nn.Module):

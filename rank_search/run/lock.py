@@ -73,9 +73,10 @@ def contents(folder: Path) -> list[Path]:
 
 def _take(lock: FileLock, folder: Path) -> bool:
     """Whether the lock is held now; not if the file system knows no locks, which is said."""
+    missing = None
     for _ in range(TRIES):
+        missing = _missing_parent(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
             return True
         except Timeout:
@@ -92,10 +93,23 @@ def _take(lock: FileLock, folder: Path) -> bool:
             )
             return False
         time.sleep(PAUSE)
+    if missing is not None:
+        with storage_errors(folder, "make"):
+            raise missing
     raise RunError(
         f"{folder} is being written to by {described(holder_of(folder))}: wait for its end or stop it, or give another "
         "folder with --output"
     )
+
+
+def _missing_parent(folder: Path) -> FileNotFoundError | None:
+    """Makes a folder; the error if a parent is gone: another has just removed it, or none can be made there (/proc)."""
+    with storage_errors(folder, "make"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            return error
+    return None
 
 
 def _this_process() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rank_search.errors import RunError
+from rank_search.errors import RunError, without_escapes
 from rank_search.run.config import RunConfig
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
@@ -109,5 +109,5 @@ def look_for(address: str) -> None:
 
 def line_of(error: BaseException) -> str:
     """The last line of an error, where Ray puts the cause, or its type."""
-    lines = str(error).strip().splitlines()
+    lines = without_escapes(str(error)).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__

@@ -100,9 +100,7 @@ def run_several(
         raise ConfigError(
             f"there is no task {name!r}{nearest(name, config.tasks)}; it is one of {', '.join(config.tasks)}"
         )
-    twice = [str(budget) for budget in budgets if list(budgets).count(budget) > 1]
-    if twice:
-        raise BudgetError(f"the budget {twice[0]} stands twice: give each once")
+    check_different(budgets)
     arm = _arm(config, searcher, workers, parallel)
     if config.run.ray_address is not None and arm.workers > 1:
         look_for(config.run.ray_address)
@@ -227,6 +225,17 @@ def parse_budget(text: str) -> Budget:
             raise BudgetError(f"--budget {text!r} bounds {metric.strip()} twice: give one number for each metric")
         bounds[metric.strip()] = number
     return Budget(**bounds)
+
+
+def check_different(budgets: Sequence[Budget]) -> None:
+    """Looks whether a budget stands twice.
+
+    Raises:
+        BudgetError: naming the first that does.
+    """
+    twice = [str(budget) for budget in budgets if list(budgets).count(budget) > 1]
+    if twice:
+        raise BudgetError(f"the budget {twice[0]} stands twice: give each once")
 
 
 RANGE = re.compile(r"=([^,:=]+):([^,:=]+):([^,:=]+)")

@@ -21,8 +21,8 @@ def worth_of_stages(task: Task, best: Finalist, trained: nn.Module | None) -> di
         trained: what the search left, where the fine-tune began; the plan's own network had no cut.
 
     Returns:
-        ``stages``: a list of ``stage`` and its ``measures``, None where outputs are not finite, with ``kept`` false
-        for a fine-tune that made things worse and was not kept; ``layers``: what the
+        ``samples``: how many were judged; ``stages``: a list of ``stage`` and its ``measures``, None where outputs are
+        not finite, with ``kept`` false for a fine-tune that made things worse and was not kept; ``layers``: what the
         refit made of each layer (see :class:`Mended`).
     """
     found: list[dict[str, Any]] = []
@@ -40,7 +40,8 @@ def worth_of_stages(task: Task, best: Finalist, trained: nn.Module | None) -> di
     elif best.after.measures != best.before.measures:
         found.append(_stage("fine-tuned", best.after))
     layers = {name: {"before": one.before, "after": one.after, "left": one.left} for name, one in best.mended.items()}
-    return {"stages": found, "layers": layers}
+    assert task.data is not None
+    return {"samples": len(task.data.validation), "stages": found, "layers": layers}
 
 
 def _stage(name: str, evaluation: Evaluation | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from rank_search.errors import TrackingError
+from rank_search.errors import TrackingError, without_escapes
 
 DATABASE = "mlflow.db"
 SIDE_FILES = ("-journal", "-wal", "-shm")
@@ -147,7 +147,7 @@ def import_mlflow() -> None:
 
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
-    lines = str(error).strip().splitlines()
+    lines = without_escapes(str(error)).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 

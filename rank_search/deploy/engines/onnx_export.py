@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rank_search.copying import copy_network
-from rank_search.errors import EngineError
+from rank_search.errors import EngineError, without_escapes
 from rank_search.nests import Nest, leaves, mapped
 from rank_search.running import evaluating
 
@@ -141,7 +141,7 @@ def why_not_exported(error: BaseException) -> str:
         if found:
             return f"the operator {next(filter(None, found.groups()))} has no equal there"
     last = causes[-1]
-    said = next((line.strip() for line in str(last).splitlines() if line.strip()), "")
+    said = next((line.strip() for line in without_escapes(str(last)).splitlines() if line.strip()), "")
     return f"{type(last).__name__}: {said}" if said else type(last).__name__
 
 

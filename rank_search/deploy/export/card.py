@@ -7,6 +7,9 @@ from typing import Any
 
 from rank_search.deploy.export.exported import Exported, Variant
 
+ABOVE = ("name", "held_out_samples", "interval_95")
+"""Facts that do not stand under origin."""
+
 
 def card(exported: Exported, loading: str) -> str:
     """Markdown.
@@ -21,6 +24,7 @@ def card(exported: Exported, loading: str) -> str:
         f"# {exported.facts.get('name', 'Compressed network')}",
         f"A neural network with layers in low rank, as {exported.format}. It runs without rank-search.",
         _table(exported),
+        *_held_out(exported.facts),
         f"Times are of one call with a batch of {exported.batch} in {engine['engine']} with {engine['threads']} "
         f"thread{'s' * (engine['threads'] > 1)} on {engine['device']} ({versions}), all rows in turn: compare them "
         "with one another. "
@@ -63,6 +67,17 @@ def _table(exported: Exported) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
+def _held_out(facts: Mapping[str, Any]) -> list[str]:
+    """What the measures in the table are of."""
+    count, interval = facts.get("held_out_samples"), facts.get("interval_95")
+    if count is None:
+        return []
+    said = f"`val_` measures are of {count:,} held-out sample{'s' * (count != 1)}"
+    if interval is not None:
+        said += f"; the 95 % interval of the compressed network's is {interval[0]:.4f} to {interval[1]:.4f}"
+    return [f"{said}."]
+
+
 def _folding(exported: Exported) -> list[str]:
     folding, sections = exported.folding, []
     if folding.folded or folding.left:
@@ -98,7 +113,7 @@ def _plan(plan: Mapping[str, Any]) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> list[str]:
-    known = {key: value for key, value in facts.items() if key != "name"}
+    known = {key: value for key, value in facts.items() if key not in ABOVE}
     if not known:
         return []
     return ["## Origin", "\n".join(f"- {key.replace('_', ' ')}: {_shown(value)}" for key, value in known.items())]

@@ -13,7 +13,12 @@ def gain_line(row: Mapping[str, Any]) -> str:
         row: a finished one of the results.
     """
     share = row["latency_ms"] / row["dense_latency_ms"]
-    faster = f"{1 / share:.2f} times as fast as dense" if share < 1 else f"{share:.2f} times the time of dense"
+    if share < NO_FASTER:
+        faster = f"{1 / share:.2f} times as fast as dense"
+    elif share <= 1 / NO_FASTER:
+        faster = "as fast as dense within the noise"
+    else:
+        faster = f"{share:.2f} times the time of dense"
     return (
         f"{1 / row['kept_macs']:.1f} x fewer MACs, {1 / row['kept_params']:.1f} x fewer parameters, {faster} "
         f"({row['latency_ms']:.3g} ms for {row['timed']}, dense {row['dense_latency_ms']:.3g} ms)"
@@ -28,3 +33,4 @@ def no_faster(row: Mapping[str, Any]) -> str | None:
 
 
 NO_FASTER = 0.95
+"""Of the dense network's time; what lies between it and its inverse are times that repeated timings differ by."""

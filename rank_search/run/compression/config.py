@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from rank_search.errors import ConfigError, InvalidInputError
 from rank_search.run.compression.defaults import (
@@ -20,15 +19,13 @@ from rank_search.run.compression.defaults import (
     outputs_of,
     recipe,
 )
-from rank_search.run.config import Config
+from rank_search.run.compression.image_folder import SIZES, absolute, image_section
+from rank_search.run.config import LATENCY, Config
 from rank_search.run.config_errors import explain
 from rank_search.run.config_file import apply_settings
 from rank_search.space import Budget
 from rank_search.task import Recipe, load_model
 from rank_search.task.data.load_images import list_images
-
-SIZES = {"cifar_resnet": ((3, 32, 32), None), "torchvision:": ((3, 224, 224), 256)}
-"""Inputs of families of networks, and what the shorter side of an image is scaled to before the crop."""
 
 
 def compression_config(
@@ -86,8 +83,14 @@ def compression_config(
             "rank_search.compress_model with inputs of that type"
         )
     has_data = images is not None
-    if not has_data and (mean is not None or std is not None):
-        raise ConfigError("--mean and --std are of images, and there are none: give --images, too")
+    if not has_data:
+        _check_no_data(labels, most_images, mean, std, epochs)
+    timed = engine is not None or any(LATENCY in budget.metrics for budget in budgets)
+    if batch != 1 and not timed:
+        raise ConfigError(
+            f"--batch {batch} is how many inputs are timed at once, and ranks are not chosen by time: give --engine or "
+            "--budget latency_ms=..., too"
+        )
     count = 0 if images is None else len(list_images(images, labels).paths)
     count = count if most_images is None else min(count, most_images)
     trained = recipe(epochs if has_data else 0, count - round(VALIDATION * count))
@@ -98,18 +101,22 @@ def compression_config(
         )
     example = torch.zeros(1, *wanted)
     outputs = outputs_of(network, example)
-    data, objective = _data(images, wanted, resize, labels, most_images, network, outputs)
-    if has_data:
+    if images is None:
+        data: dict[str, Any] = {"name": "noise", "shape": [*wanted]}
+        objective = objective_without_labels(outputs, is_judged=False)
+    else:
+        data, objective = image_section(images, wanted, resize, labels, most_images, network, outputs)
+        data |= {"seed": seed} if seed else {}
         data |= {key: [*values] for key, values in (("mean", mean), ("std", std)) if values is not None}
     section = {
         "model": {
             "name": model,
-            **({"train": {"epochs": 0}} if weights is None else {"weights": _absolute(weights)}),
+            **({"train": {"epochs": 0}} if weights is None else {"weights": absolute(weights)}),
         },
         "data": data,
         "objective": objective,
         "space": {"forms": forms or forms_for(network, example, exclude or []), "exclude": exclude or []},
-        **({} if engine is None else {"target": {"engine": engine, "batch": batch}}),
+        **({"target": {"engine": engine or "eager", "batch": batch}} if engine is not None or batch != 1 else {}),
         "repair": "refit" if has_data else "none",
         "repair_inputs": REPAIR_INPUTS if has_data else 0,
         "evaluation": {"recalibration_samples": REPAIR_INPUTS if has_data else 0}
@@ -132,45 +139,19 @@ def compression_config(
         raise ConfigError(f"compress: {explain(error, Config)}") from None
 
 
-def _data(
-    images: Path | None,
-    shape: tuple[int, ...],
-    resize: int | None,
-    labels: bool | None,
-    most: int | None,
-    network: nn.Module,
-    outputs: torch.Tensor,
-) -> tuple[dict[str, Any], str]:
-    """The section of the data, and the objective."""
-    if images is None:
-        return {"name": "noise", "shape": [*shape]}, objective_without_labels(outputs, is_judged=False)
-    without = objective_without_labels(outputs)
-    if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-        raise InvalidInputError(
-            f"images become inputs 3,SIZE,SIZE, and {type(network).__name__} is given {','.join(map(str, shape))}: "
-            "use rank_search.compress_model with inputs of your own"
-        )
-    classes = len(list_images(images, labels).classes)
-    if classes and (outputs.ndim != 2 or outputs.shape[1] != classes):
-        if labels:
-            raise InvalidInputError(
-                f"{images} has {classes} folders of classes, and the outputs of {type(network).__name__} are "
-                f"{list(outputs.shape[1:])}: which is which cannot be known; use --no-labels"
-            )
-        classes = 0
-    section: dict[str, Any] = {
-        "name": "images",
-        "root": _absolute(images),
-        "labels": bool(classes),
-        "size": shape[1],
+def _check_no_data(labels: bool | None, most: int | None, mean: object, std: object, epochs: int | None) -> None:
+    """Options that say something of images alone.
+
+    Raises:
+        ConfigError: naming the first of them that is given.
+    """
+    given = {
+        "--no-labels" if labels is False else "--labels": labels is not None,
+        "--most": most is not None,
+        "--mean": mean is not None,
+        "--std": std is not None,
+        f"--epochs {epochs}": bool(epochs),
     }
-    if resize is not None:
-        section["resize"] = resize
-    if most is not None:
-        section["images"] = most
-    return section, "classification" if classes else without
-
-
-def _absolute(path: Path) -> str:
-    """Whatever folder the result is used from."""
-    return str(path.expanduser().resolve())
+    useless = [name for name, is_given in given.items() if is_given]
+    if useless:
+        raise ConfigError(f"{useless[0]} says something of images, and there are none: give --images, too")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 import torch
 from torch import nn
@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader
 from rank_search.copying import copy_network
 from rank_search.deploy.engines import EngineSpec
 from rank_search.deploy.latency import Latency, refined
-from rank_search.errors import BudgetError, InvalidInputError
+from rank_search.errors import InvalidInputError
 from rank_search.files import write_text
 from rank_search.nests import Nest
 from rank_search.records.schema import PLAN_FILE
+from rank_search.records.shares import share_interval
 from rank_search.run.compression.defaults import (
     REPAIR_INPUTS,
     forms_for,
@@ -26,15 +27,20 @@ from rank_search.run.compression.defaults import (
     outputs_of,
     recipe,
 )
+from rank_search.run.compression.given_budgets import OneBudget, given_budgets
 from rank_search.run.compression.given_data import given_data
+from rank_search.run.compression.image_folder import image_folder
 from rank_search.run.finalists import Finalist
-from rank_search.run.single import parse_budget
 from rank_search.run.stages import worth_of_stages
 from rank_search.running import evaluating
 from rank_search.searching import search
-from rank_search.space import Budget, RankPlan, RankSpace, save
+from rank_search.space import RankPlan, RankSpace, save
 from rank_search.task import Data, Recipe, Task
 from rank_search.task.objectives.choose import ObjectiveSpec
+
+Given: TypeAlias = "Data | DataLoader[Any] | str | Path | Nest | tuple[Nest, Nest] | None"
+NOT_KEPT = " (not kept)"
+"""At the end of the name of a stage that the network has not gone through."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Compressed:
         plan: form and ranks by layer.
         cost, dense_cost: by metric.
         measure: that ``stages`` tell; None without data.
+        samples: how many inputs were held out to judge; 0 without data.
         stages: what each stage was worth on held-out inputs: ``cut``, ``recalibrated``, ``refitted``, ``fine-tuned``;
             None where outputs were not finite. Empty without data.
         dense: the same of the dense network; None without data.
@@ -56,6 +63,7 @@ class Compressed:
     cost: Mapping[str, int]
     dense_cost: Mapping[str, int]
     measure: str | None
+    samples: int
     stages: Sequence[tuple[str, float | None]]
     dense: float | None
 
@@ -73,14 +81,56 @@ class Compressed:
         lines = ["kept " + ", ".join(f"{share:.4f} of {name}" for name, share in self.kept.items())]
         if self.measure is not None:
             said = ", ".join(f"{name} {'not finite' if v is None else f'{v:.4f}'}" for name, v in self.stages)
-            lines.append(f"validation {self.measure}: dense {self.dense:.4f}, {said}")
+            inputs = f"{self.samples:,} held-out input{'s' * (self.samples != 1)}"
+            line = f"validation {self.measure} on {inputs}: dense {self.dense:.4f}, {said}"
+            kept = [value for name, value in self.stages if not name.endswith(NOT_KEPT)]
+            interval = share_interval(self.measure, kept[-1], self.samples) if kept else None
+            if interval is not None:
+                line += f"; 95 % interval of {kept[-1]:.4f}: {interval[0]:.4f} to {interval[1]:.4f}"
+            lines.append(line)
         return "\n".join(lines)
+
+
+@overload
+def compress_model(
+    model: nn.Module,
+    data: Given = ...,
+    budget: OneBudget = ...,
+    *,
+    example: Nest = ...,
+    objective: ObjectiveSpec | None = ...,
+    forms: Sequence[Any] | None = ...,
+    exclude: Sequence[str] = ...,
+    engine: EngineSpec | None = ...,
+    batch: int = ...,
+    finetune: Recipe | None = ...,
+    searcher: str = ...,
+    seed: int = ...,
+) -> Compressed: ...
+
+
+@overload
+def compress_model(
+    model: nn.Module,
+    data: Given,
+    budget: list[OneBudget] | tuple[OneBudget, ...],
+    *,
+    example: Nest = ...,
+    objective: ObjectiveSpec | None = ...,
+    forms: Sequence[Any] | None = ...,
+    exclude: Sequence[str] = ...,
+    engine: EngineSpec | None = ...,
+    batch: int = ...,
+    finetune: Recipe | None = ...,
+    searcher: str = ...,
+    seed: int = ...,
+) -> list[Compressed]: ...
 
 
 def compress_model(
     model: nn.Module,
-    data: Data | DataLoader[Any] | Nest | tuple[Nest, Nest] | None = None,
-    budget: Budget | str | Mapping[str, Any] = "macs=0.5",
+    data: Given = None,
+    budget: OneBudget | list[OneBudget] | tuple[OneBudget, ...] = "macs=0.5",
     *,
     example: Nest = None,
     objective: ObjectiveSpec | None = None,
@@ -91,16 +141,17 @@ def compress_model(
     finetune: Recipe | None = None,
     searcher: str = "knapsack",
     seed: int = 0,
-) -> Compressed:
+) -> Compressed | list[Compressed]:
     """Chooses ranks within the budget, cuts, repairs and fine-tunes, as ``rank-search compress`` does.
 
     Args:
         model: trained; left as it was.
         data: inputs ``[N, ...]`` as the network takes them, tensors or NumPy arrays, of which a fifth is held out; a
             pair ``(inputs, class numbers)``; a ``DataLoader`` of either, read once and held in memory; a
-            :class:`Data`; or None: the cut by the weights alone.
-        budget: such as ``"macs=0.3"``, ``"latency_ms=0.5"`` or a :class:`Budget`.
-        example: one input, where there is no data.
+            :class:`Data`; a folder of images, read as the command does; or None: the cut by the weights alone.
+        budget: such as ``"macs=0.3"``, ``"latency_ms=0.5"`` or a :class:`Budget`; or a list of them, in which ranges
+            such as ``"macs=0.2:0.8:0.1"`` are several: a curve, for which the layers are decomposed once.
+        example: one input, where there is no data, or a folder of images for a network of no family that is known.
         objective: what is good. Unless told: accuracy with class numbers, else how often the network names the dense
             network's class, else how alike its outputs are.
         forms: what layers may become; those of ``tucker2``, ``svd_spatial``, ``svd_grouped`` and ``svd`` that fit.
@@ -112,15 +163,25 @@ def compress_model(
         searcher: who chooses.
         seed: of the held-out inputs, the search and the fine-tune.
 
+    Returns:
+        One network; for a list of budgets one for each, in their order.
+
     Raises:
         RankSearchError: if anything does not fit; says what.
     """
-    bound = budget if isinstance(budget, Budget) else _budget(budget)
+    bounds = given_budgets(budget)
+    if not isinstance(model, nn.Module):
+        raise InvalidInputError(
+            f"model={model!r} is a {type(model).__name__}, no network: give an nn.Module, such as "
+            "rank_search.load_model returns for a name"
+        )
     if not isinstance(finetune, Recipe | None):
         raise InvalidInputError(f"finetune={finetune!r} is no Recipe: give rank_search.Recipe(epochs=...), or nothing")
     for name, given_names in (("forms", forms), ("exclude", exclude)):
         if isinstance(given_names, str):
             raise InvalidInputError(f"{name}={given_names!r} is a text: give a list, [{given_names!r}]")
+    if isinstance(data, str | Path):
+        data = image_folder(Path(data), model, example, seed)
     found = given_data(data, seed, objective is not None)
     if found is None and finetune is not None and finetune.epochs:
         raise InvalidInputError(
@@ -141,17 +202,19 @@ def compress_model(
         raise
     if objective is None:
         objective = "classification" if _has_classes(found) else objective_without_labels(outputs, found is not None)
-    timed = engine is not None or "latency_ms" in bound.metrics
+    timed = engine is not None or any("latency_ms" in bound.metrics for bound in bounds)
     metrics = [Latency("eager" if engine is None else engine, batch)] if timed else []
     offered = forms_for(model, given, exclude) if forms is None else list(forms)
     space = RankSpace.from_model(model, given, offered, exclude=list(exclude), metrics=metrics, align=timed)
     if timed:
-        space = refined(space, model, [bound])
+        space = refined(space, model, bounds)
     settings = recipe(None, 0 if found is None else len(found.train)) if finetune is None else finetune
     repair = "none" if found is None else "refit"
-    task = Task(model, space, bound, found, settings, seed, None, REPAIR_INPUTS, objective, repair, REPAIR_INPUTS)
+    task = Task(model, space, bounds[0], found, settings, seed, None, REPAIR_INPUTS, objective, repair, REPAIR_INPUTS)
+    tasks = [task, *map(task.under, bounds[1:])]  # says first whether every budget can be met
     with torch.inference_mode(False), torch.enable_grad():
-        return _made(task, model, found is not None, searcher, seed)
+        made = [_made(one, model, found is not None, searcher, seed) for one in tasks]
+    return made if isinstance(budget, list | tuple) else made[0]
 
 
 def _made(task: Task, model: nn.Module, has_data: bool, searcher: str, seed: int) -> Compressed:
@@ -160,7 +223,7 @@ def _made(task: Task, model: nn.Module, has_data: bool, searcher: str, seed: int
     result = search(task, searcher, seed=seed)
     if not has_data:
         network = task.compress(result.plan)
-        return Compressed(network, result.plan, task.admit(result.plan), space.dense_cost, None, (), None)
+        return Compressed(network, result.plan, task.admit(result.plan), space.dense_cost, None, 0, (), None)
     start = task.compress(result.plan, result.trained)
     mended, before = task.mended, task.validate(start)
     network = task.finetune(result.plan, trained=start) if settings.epochs else start
@@ -168,20 +231,14 @@ def _made(task: Task, model: nn.Module, has_data: bool, searcher: str, seed: int
     best = tuned.or_before(start)
     measure = task.objective.measure
     stages = [
-        (one["stage"] if one.get("kept", True) else f"{one['stage']} (not kept)", (one["measures"] or {}).get(measure))
+        (one["stage"] if one.get("kept", True) else f"{one['stage']}{NOT_KEPT}", (one["measures"] or {}).get(measure))
         for one in worth_of_stages(task, best, result.trained)["stages"]
     ]
     with evaluating(model):
         dense = task.validate(model).measures[measure]
-    return Compressed(best.network, result.plan, task.admit(result.plan), space.dense_cost, measure, stages, dense)
-
-
-def _budget(given: str | Mapping[str, Any]) -> Budget:
-    if isinstance(given, str):
-        return parse_budget(given)
-    if isinstance(given, Mapping):
-        return Budget(**given)
-    raise BudgetError(f"the budget {given!r} is none: give 'macs=0.3', {{'macs': 0.3}} or a Budget")
+    assert task.data is not None
+    held_out, cost = len(task.data.validation), task.admit(result.plan)
+    return Compressed(best.network, result.plan, cost, space.dense_cost, measure, held_out, stages, dense)
 
 
 def _has_classes(data: Data | None) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rank_search.errors import InvalidInputError, WeightsError
+from rank_search.errors import InvalidInputError, WeightsError, one_line
 from rank_search.files import read_tensors
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -45,7 +47,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         model.load_state_dict(merged)
     except Exception as error:  # hooks of unusual modules may refuse what the comparison above accepts
         model.load_state_dict(before)
-        raise WeightsError(f"{path} does not fit the model: {_first_line(error)}") from error
+        raise WeightsError(f"{path} does not fit the model: {one_line(error) or type(error).__name__}") from error
 
 
 def check_finite(model: nn.Module) -> None:
@@ -70,12 +72,13 @@ def _read(path: Path) -> Mapping[str, Any]:
         except InvalidInputError as error:
             raise WeightsError(str(error)) from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about files that it then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or one_line(error)}") from None
     except Exception as error:  # whatever an unpickler may raise on a broken or foreign file
-        raise WeightsError(
-            f"{path} is not a readable file of plain tensors ({type(error).__name__}: {_first_line(error)}); "
-            "save it with torch.save(model.state_dict(), ...)"
-        ) from None
+        raise WeightsError(f"{path} {_why_unreadable(path, str(error))}") from None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -126,5 +129,24 @@ def _non_finite(tensor: Tensor) -> int:
     return int((~torch.isfinite(tensor)).sum())
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+def _why_unreadable(path: Path, said: str) -> str:
+    """What a file is that torch does not read as tensors, by what torch says of it and by its first bytes."""
+    save = "save its tensors, torch.save(model.state_dict(), ...)"
+    if found := PICKLED.search(said):
+        return (
+            f"holds a whole pickled module or other Python objects ({found[1]}), not tensors: where its code is, load "
+            f"it with torch.load(..., weights_only=False) and {save}; pickles are not loaded here, they can run code"
+        )
+    if "TorchScript" in said:
+        return f"is a TorchScript program, not tensors: load it with torch.jit.load(...) and {save}"
+    with path.open("rb") as file:
+        start = file.read(len(ZIP))
+    if start == ZIP:
+        return "is damaged or incomplete: it begins as a file of torch.save and ends otherwise; copy it again"
+    what = "torch.save has not written it, or it is damaged" if start else "it is empty"
+    return f"is not a readable file of plain tensors ({what}); {save}"
+
+
+PICKLED = re.compile(r"GLOBAL (\S+)")
+"""How torch names an object that it refuses to make."""
+ZIP = b"PK\x03\x04"

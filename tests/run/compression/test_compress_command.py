@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scipy.stats import binomtest
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -81,7 +83,10 @@ def test_images_without_labels_give_a_small_network_with_its_card(place: Path) -
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "without labels: agreement with the dense network" in done.stdout
-    assert "validation agreement: dense 100.00%, cut " in done.stdout
+    assert "validation agreement on 6 held-out images: dense 100.00%, cut " in done.stdout
+    agreed = json.loads((place / "small" / "result.json").read_text())["val_agreement"]
+    low, high = binomtest(round(6 * agreed), 6).proportion_ci(0.95, "wilson")
+    assert f"95 % interval of {agreed:.2%}: {low:.1%} to {high:.1%}" in done.stdout
     assert "x fewer MACs" in done.stdout
     sys.path.insert(0, str(place))
     try:
@@ -93,13 +98,14 @@ def test_images_without_labels_give_a_small_network_with_its_card(place: Path) -
     card = (place / "small" / "safetensors" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "own_net:network" in card
     assert "own.safetensors" in card
+    assert f"6 held-out samples; the 95 % interval of the compressed network's is {low:.4f} to {high:.4f}." in card
 
 
 def test_folders_are_classes_where_the_network_has_as_many_outputs(place: Path) -> None:
     done = run(place, "--weights", "own.safetensors", "--images", "classes", "--epochs", "0", "--to", "none")
     assert done.returncode == 0, done.stderr
     assert "classes, with labels" in done.stdout
-    assert "validation accuracy: dense" in done.stdout
+    assert "validation accuracy on 6 held-out images: dense" in done.stdout
     ignored = run(
         place, "--images", "classes", "--no-labels", "--epochs", "0", "--to", "none", "--output", "other"
     )  # fmt: skip
@@ -133,14 +139,26 @@ def test_images_that_are_normalised_otherwise_than_in_training_are_asked_about(p
     assert (task["data"]["mean"], task["data"]["std"]) == ([0.5] * 3, [0.5] * 3)
 
 
-def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None:
-    done = run(place, "--weights", "own.safetensors", "--budget", "macs=0.6", "--budget", "macs=0.4", "--to", "none")
+def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run(place, "--weights", "own.safetensors", "--budget", "macs=0.6", "--budget", "macs=0.4")
     assert done.returncode == 0, done.stderr
     assert "nothing says what the answer is worth" in done.stdout
     assert "agreement" not in done.stdout
     plans = sorted((place / "small" / "cells").glob("*/plan.json"))
     assert len(plans) == 2
     assert not (place / "small" / "report.html").exists()  # of numbers that say nothing
+    assert "the network of each budget in its folder of small/cells\nthat of macs=0.4 in Python" in done.stdout
+    load = done.stdout.split("likewise:\n", 1)[1].splitlines()[0].strip()
+    assert "macs=0.4" in load
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(place)
+    loaded = eval(load, {"rank_search": rs})
+    assert 0 < multiplications(loaded) <= 0.4 * multiplications(rs.load_model("own_net:network"))
+    for plan in plans:
+        said = (plan.parent / "safetensors" / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert "embedding" not in said
+        assert "val_" not in said
+        assert "held-out" not in said
 
 
 @pytest.mark.parametrize(
@@ -162,7 +180,13 @@ def test_without_data_the_cost_holds_and_nothing_is_claimed(place: Path) -> None
         (["--images", "flat", "--mean", "half"], "--mean 'half' is not one or three numbers"),
         (["--images", "flat", "--std", "0.2,0.2"], "--std '0.2,0.2' is not one or three positive numbers"),
         (["--images", "flat", "--std", "0"], "--std '0' is not one or three positive numbers"),
-        (["--mean", "0.5"], "--mean and --std are of images, and there are none"),
+        (["--mean", "0.5"], "--mean says something of images, and there are none: give --images, too"),
+        (["--labels"], "--labels says something of images, and there are none"),
+        (["--no-labels"], "--no-labels says something of images"),
+        (["--most", "9"], "--most says something of images"),
+        (["--epochs", "2"], "--epochs 2 says something of images"),
+        (["--batch", "8"], "--batch 8 is how many inputs are timed at once"),
+        (["--output", "own.safetensors/below"], "cannot make "),
         (["--input", "1,12,12"], "does not run on such inputs"),
         (["--to", "tflite"], "there is no format 'tflite'"),
         (["--budget", "mac=0.5"], "unknown budget metric 'mac'"),
@@ -232,6 +256,8 @@ def test_from_python_class_numbers_are_accuracy_and_nothing_is_the_weights_alone
         rs.compress_model(model)
     with pytest.raises(rs.InvalidInputError, match="data has 2 inputs; give at least 3"):
         rs.compress_model(model, inputs[:2])
+    with pytest.raises(rs.InvalidInputError, match=r"^model='resnet' is a str, no network: give an nn\.Module"):
+        rs.compress_model("resnet", inputs)  # type: ignore[call-overload]
     with pytest.raises(rs.BudgetError, match=r"the budget 0\.3 is none"):
         rs.compress_model(model, inputs, 0.3)  # type: ignore[arg-type]
 
@@ -303,7 +329,7 @@ def test_arrays_and_loaders_are_data_too(trained: tuple[nn.Module, torch.Tensor,
     for wrong, said in (
         (DataLoader([], batch_size=2), "the DataLoader has no batch"),
         (np.array(["a", "b"]), "data holds an array of <U1: give one of numbers"),
-        ("images", "data holds a str: give a tensor"),
+        ("images", "images does not exist; give a folder of images"),
         (DataLoader([torch.zeros(3, 12, 12), torch.zeros(3, 9, 9)], batch_size=1), "cannot be joined"),
     ):
         with pytest.raises(rs.InvalidInputError, match=said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_a_state_that_does_not_fit_is_refused_in_one_line_and_the_model_stays(
     torch.save(state, path)
     with pytest.raises(WeightsError, match=message) as caught:
         load_weights(model, path)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
     assert str(path) in str(caught.value)
     assert same(model.state_dict(), before)
 
@@ -168,13 +169,19 @@ def test_a_module_that_refuses_late_leaves_the_model_unchanged(tmp_path: Path) -
     nn.init.ones_(model[1].weight)
     before = copy.deepcopy(model.state_dict())
     torch.save(random_state(model), tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"does not fit the model: only constants$"):
+    with pytest.raises(WeightsError, match=r"does not fit the model: only constants please$"):
         load_weights(model, tmp_path / "w.pt")
     assert same(model.state_dict(), before)
 
 
 class NotATensor:
     """Something that only a full unpickler would build."""
+
+
+def _write_program(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scripting is deprecated; its files are there
+        torch.jit.save(torch.jit.trace(nn.Linear(1, 1), torch.zeros(1, 1)), path)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +196,17 @@ class NotATensor:
         ("empty.safetensors", Path.touch, "is not a readable safetensors file"),
         ("text.pt", lambda path: path.write_text("weights"), "is not a readable file of plain tensors"),
         ("text.safetensors", lambda path: path.write_text("weights " * 9), "is not a readable safetensors file"),
-        ("pickled.pt", lambda path: torch.save(NotATensor(), path), "is not a readable file of plain tensors"),
-        ("module.pt", lambda path: torch.save(nn.Linear(1, 1), path), "not a readable .*model.state_dict"),
+        (
+            "pickled.pt",
+            lambda path: torch.save(NotATensor(), path),
+            r"objects \([\w.]+\.NotATensor\), not",
+        ),
+        (
+            "module.pt",
+            lambda path: torch.save(nn.Linear(1, 1), path),
+            r"whole pickled .*\.Linear\), .*model.state_dict",
+        ),
+        ("program.pt", _write_program, r"is a TorchScript program, not tensors: load it with torch\.jit\.load"),
         ("list.pt", lambda path: torch.save([torch.zeros(1)], path), "holds a list; expected a state dict"),
         ("tensor.pt", lambda path: torch.save(torch.zeros(1), path), "holds a Tensor; expected a state dict"),
         ("numbers.pt", lambda path: torch.save({0: torch.zeros(1)}, path), "expected a state dict"),
@@ -206,7 +222,7 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(
         write(path)
     with pytest.raises(WeightsError, match=message) as caught:
         load_weights(model, path)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
     assert str(path) in str(caught.value)
     assert same(model.state_dict(), before)
 
@@ -215,7 +231,7 @@ def test_a_torch_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     torch.save(random_state(network()), path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(WeightsError, match="is not a readable file of plain tensors"):
+    with pytest.raises(WeightsError, match=r"w\.pt is damaged or incomplete: .*; copy it again$"):
         load_weights(network(), path)
 
 
