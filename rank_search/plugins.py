@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from rank_search.errors import InvalidInputError, PluginError, UnknownNameError
+from rank_search.errors import InvalidInputError, PluginError, UnknownNameError, one_line
 
 T = TypeVar("T")
 
@@ -62,7 +62,9 @@ def import_object(path: str, what: str) -> Any:
     except ModuleNotFoundError as error:
         raise UnknownNameError(f"{what} {path!r}: {error}; is it installed, or in the current folder?") from None
     except Exception as error:
-        raise PluginError(f"{what} {path!r}: importing {module_name} raised {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"{what} {path!r}: importing {module_name} raised {type(error).__name__}: {one_line(error)}"
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise UnknownNameError(f"{what} {path!r}: {module_name} has no {attribute!r}{nearest(part, dir(found))}")

@@ -133,7 +133,9 @@ def _say_what(
         lines.append("no images: ranks are chosen by the weights alone, and nothing says what the answer is worth")
     else:
         kind = "with labels" if data["labels"] else f"without labels: {section.objective} with the dense network"
-        lines.append(f"images: {images}, {kind}")
+        listed = list_images(images, data["labels"])
+        count = min(len(listed.paths), data.get("images") or len(listed.paths))
+        lines.append(f"images: {count:,} of {images}, {kind}")
         folders = 0 if data["labels"] or labels is False else len(list_images(images).classes)
         if folders:
             lines.append(f"its {folders} folders are not used as classes: the network has another number of outputs")

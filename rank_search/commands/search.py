@@ -65,6 +65,8 @@ def search(
         f"kept {row['kept_macs']:.4f} of the MACs and {row['kept_params']:.4f} of the parameters: {gain_line(row)}\n"
         f"{worth_line(output, row)}",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     for line in left_lines(output):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError, validate_call
 
-from rank_search.errors import InvalidInputError, PluginError, RankSearchError
+from rank_search.errors import InvalidInputError, PluginError, RankSearchError, one_line
 from rank_search.plugins import check_names, import_object
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def call_users_function(path: str, options: Mapping[str, Any], what: str, return
     except RankSearchError:
         raise
     except Exception as error:
-        raise PluginError(f"{what} {path!r} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{what} {path!r} raised {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(result, returns):
         raise PluginError(f"{what} {path!r} returned {_kind(result)}; it must return {_kind_of(returns)}")
     return result

@@ -220,6 +220,9 @@ def test_search_saves_a_network_that_loads_or_leaves_nothing(
     assert code == 0, err
     assert "kept 0.3" in out
     assert re.search(r"dense [\d.]+%, cut [\d.]+%, recalibrated [\d.]+%, refitted [\d.]+%, fine-tuned [\d.]+%", out)
+    assert re.search(
+        r"validation accuracy on \d+ held-out samples: dense .*; 95 % interval of [\d.]+%: [\d.]+% to [\d.]+%", out
+    )
     assert {path.name for path in (tmp_path / "net").iterdir()} == {
         "config.yaml",
         "dense.safetensors",

@@ -35,6 +35,6 @@ def _budgets(given: Any) -> list[Budget]:
         return [given]
     if isinstance(given, str):
         return parse_budgets([given])
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and all(isinstance(metric, str) for metric in given):
         return [Budget(**given)]
     raise BudgetError(f"the budget {given!r} is none: give 'macs=0.3', {{'macs': 0.3}} or a Budget")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -171,15 +172,17 @@ def compress_model(
     """
     bounds = given_budgets(budget)
     if not isinstance(model, nn.Module):
-        raise InvalidInputError(
-            f"model={model!r} is a {type(model).__name__}, no network: give an nn.Module, such as "
-            "rank_search.load_model returns for a name"
-        )
+        what = f"the text {model!r}" if isinstance(model, str) else f"of type {type(model).__name__}"
+        raise InvalidInputError(f"the model is {what}: give an nn.Module, as rank_search.load_model returns for a name")
     if not isinstance(finetune, Recipe | None):
         raise InvalidInputError(f"finetune={finetune!r} is no Recipe: give rank_search.Recipe(epochs=...), or nothing")
     for name, given_names in (("forms", forms), ("exclude", exclude)):
         if isinstance(given_names, str):
             raise InvalidInputError(f"{name}={given_names!r} is a text: give a list, [{given_names!r}]")
+    if not isinstance(exclude, Iterable) or not all(isinstance(pattern, str) for pattern in exclude):
+        raise InvalidInputError(f"exclude={exclude!r} is no list of names of layers: give one, [] for none")
+    if not isinstance(seed, Integral):
+        raise InvalidInputError(f"seed={seed!r} is not a whole number from 0")
     if isinstance(data, str | Path):
         data = image_folder(Path(data), model, example, seed)
     found = given_data(data, seed, objective is not None)
@@ -203,6 +206,11 @@ def compress_model(
     if objective is None:
         objective = "classification" if _has_classes(found) else objective_without_labels(outputs, found is not None)
     timed = engine is not None or any("latency_ms" in bound.metrics for bound in bounds)
+    if batch != 1 and not timed:
+        raise InvalidInputError(
+            f"batch={batch} is how many inputs are timed at once, and nothing is timed: give engine=, or a budget of "
+            "latency_ms, too"
+        )
     metrics = [Latency("eager" if engine is None else engine, batch)] if timed else []
     offered = forms_for(model, given, exclude) if forms is None else list(forms)
     space = RankSpace.from_model(model, given, offered, exclude=list(exclude), metrics=metrics, align=timed)

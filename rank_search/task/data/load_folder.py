@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pydantic import PositiveInt
 
-from rank_search.errors import DataError
+from rank_search.errors import DataError, one_line
 from rank_search.task.data.image_data import ImageData
 from rank_search.task.data.image_set import ImageSet
 from rank_search.task.data.sampling import Indices, at_most_per_class, stratified_order
@@ -155,7 +155,7 @@ def decode(listed: Listed, size: int, resize: int, fewer: str = "train_per_class
             with Image.open(listed.paths[index]) as file:
                 image = transforms.center_crop(transforms.resize(_eight_bits(file).convert("RGB"), resize), size)
         except Exception as error:  # whatever a decoder may raise on a damaged file
-            said = str(error).replace(repr(listed.paths[index]), "it")
+            said = one_line(str(error).replace(repr(listed.paths[index]), "")) or type(error).__name__
             raise DataError(f"cannot read the image {listed.paths[index]}: {said}; mend it or take it away") from None
         images[index] = np.asarray(image).transpose(2, 0, 1)
 
@@ -170,6 +170,8 @@ def _eight_bits(file: Image.Image) -> Image.Image:
     from PIL import Image, ImageOps
 
     image: Image.Image = ImageOps.exif_transpose(file)
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")  # Pillow warns of the direct way, with the same colours
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):

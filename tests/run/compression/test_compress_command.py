@@ -82,7 +82,7 @@ def test_images_without_labels_give_a_small_network_with_its_card(place: Path) -
         "run.threads=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "without labels: agreement with the dense network" in done.stdout
+    assert "images: 30 of flat, without labels: agreement with the dense network" in done.stdout
     assert "validation agreement on 6 held-out images: dense 100.00%, cut " in done.stdout
     agreed = json.loads((place / "small" / "result.json").read_text())["val_agreement"]
     low, high = binomtest(round(6 * agreed), 6).proportion_ci(0.95, "wilson")
@@ -256,7 +256,7 @@ def test_from_python_class_numbers_are_accuracy_and_nothing_is_the_weights_alone
         rs.compress_model(model)
     with pytest.raises(rs.InvalidInputError, match="data has 2 inputs; give at least 3"):
         rs.compress_model(model, inputs[:2])
-    with pytest.raises(rs.InvalidInputError, match=r"^model='resnet' is a str, no network: give an nn\.Module"):
+    with pytest.raises(rs.InvalidInputError, match=r"^the model is the text 'resnet': give an nn\.Module"):
         rs.compress_model("resnet", inputs)  # type: ignore[call-overload]
     with pytest.raises(rs.BudgetError, match=r"the budget 0\.3 is none"):
         rs.compress_model(model, inputs, 0.3)  # type: ignore[arg-type]
@@ -295,6 +295,12 @@ def test_from_python_what_a_caller_may_be_in_the_middle_of(
         ({"data": (inputs, labels[:30])}, "40 inputs and 30 targets"),
         ({"data": (inputs, labels.float())}, "of a pair, the second is class numbers if it is int64"),
         ({"finetune": 0}, "finetune=0 is no Recipe"),
+        ({"model": {"weight": torch.zeros(9, 9)}}, "^the model is of type dict: give an nn.Module, as [^\n]*$"),
+        ({"exclude": [3]}, r"exclude=\[3\] is no list of names"),
+        ({"exclude": None}, "exclude=None is no list of names"),
+        ({"seed": 1.5}, "seed=1.5 is not a whole number"),
+        ({"budget": {1: 0.5}}, r"the budget \{1: 0.5\} is none"),
+        ({"batch": 8}, "batch=8 is how many inputs are timed at once, and nothing is timed"),
         ({"forms": "svd"}, "forms='svd' is a text"),
         ({"budget": "macs=0.4,macs=0.5"}, "bounds macs twice"),
     ):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from rank_search.errors import DataError
@@ -161,3 +162,16 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read the image") as caught:
         load_data("ImageFolder", root=tmp_path, size=8, validation=1)
     assert str(broken) in str(caught.value)
+    assert "file it" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_palette_with_transparency_is_read_in_its_colours_without_a_warning(tmp_path: Path) -> None:
+    fill(tmp_path, "train", 0, 3, 2)
+    fill(tmp_path, "val", 100, 1, 1)
+    picture = Image.new("P", (8, 8), 1)
+    picture.putpalette([0, 0, 0, 10, 200, 30])
+    picture.save(tmp_path / "train" / "a" / "0.png", transparency=bytes([255, 7]))
+    data = load_data("ImageFolder", root=tmp_path, size=8, validation=1)
+    images = torch.cat([data.train.images, data.validation.images])
+    assert [10, 200, 30] in images[:, :, 0, 0].tolist()
